@@ -1,0 +1,629 @@
+"""Augmentations: what may change about an excerpt without its ceasing to be the same music.
+
+The chain of the CLMR thesis (section 3.1), each step on a batch (B, 1, T), with its own parameters
+for every item, in this order: polarity, noise, gain, high- or low-pass, delay, pitch shift, reverb.
+The random crop that the thesis counts as the first step is the excerpt sampler's work.
+
+Randomness is explicit. An item uses `1 + draws` numbers, uniform in [0, 1): the first decides
+whether the step is taken, `draw` maps the others to parameters. Given a generator for each item,
+its result depends on that generator alone, not on the rest of the batch.
+
+To add an augmentation, write one class here: the contract tests find it.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from inspect import isabstract, isclass, signature
+from math import inf, log2
+from typing import ClassVar, Literal, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from antiphon import dsp
+from antiphon.configured import Configured
+
+
+def uniforms(
+    batch: int, columns: int, generator: torch.Generator | Sequence[torch.Generator]
+) -> Tensor:
+    """Draw uniform numbers in [0, 1) on the CPU: (batch, columns), one row for each item.
+
+    Args:
+        batch: number of items.
+        columns: numbers per item.
+        generator: one generator for all items in turn, or one for each item.
+
+    Raises:
+        ValueError: not one generator per item, or one that is not on the CPU.
+
+    >>> two = [torch.Generator().manual_seed(seed) for seed in (7, 8)]
+    >>> one = torch.Generator().manual_seed(8)
+    >>> bool((uniforms(2, 3, two)[1] == uniforms(1, 3, one)[0]).all())
+    True
+    """
+    each = [generator] if isinstance(generator, torch.Generator) else list(generator)
+    for g in each:
+        if g.device.type != "cpu":
+            raise ValueError(
+                f"a generator is on {g.device}: draw on the CPU, with torch.Generator(), so that"
+                " a seed means the same on every device (the sound may be on any)"
+            )
+    if isinstance(generator, torch.Generator):
+        return torch.rand(batch, columns, dtype=torch.float64, generator=generator)
+    if len(each) != batch:
+        raise ValueError(
+            f"{len(each)} generators for {batch} items: give one for each, or a single one for all"
+        )
+    u = torch.empty(batch, columns, dtype=torch.float64)
+    for row, g in zip(u, each, strict=True):
+        row.copy_(torch.rand(columns, dtype=torch.float64, generator=g))
+    return u
+
+
+def _checked(
+    name: str, pair: Sequence[float], low: float = -inf, high: float = inf
+) -> tuple[float, float]:
+    if len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
+        limits = "" if low == -inf and high == inf else f" within {low:g} to {high:g}"
+        raise ValueError(
+            f"{name}={tuple(pair)} is no range: give two numbers{limits}, the lower one first"
+        )
+    return pair[0], pair[1]
+
+
+def _between(u: Tensor, pair: tuple[float, float], integer: bool = False) -> Tensor:
+    """Map uniforms to a range, or to its whole numbers, both ends included."""
+    if integer:
+        low, high = round(pair[0]), round(pair[1])
+        return low + (u * (high - low + 1)).floor()
+    return pair[0] + u * (pair[1] - pair[0])
+
+
+def _sound(x: Tensor) -> Tensor:
+    if x.ndim != 3 or x.shape[1] != 1 or not x.is_floating_point():
+        raise ValueError(
+            f"sound of shape {tuple(x.shape)} and {x.dtype}: augmentations take mono batches"
+            " (B, 1, T) of floating point; use x[:, None] on (B, T), or x.mean(1, True) on stereo"
+        )
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
+
+
+class Augmentation(nn.Module, Configured, ABC):
+    """One way to change a sound and keep the music.
+
+    A subclass says how many uniform numbers it needs (`draws`), maps them to parameters (`draw`),
+    and applies these (`transform`). No gradients flow through it.
+
+    Args:
+        p: probability that an item is changed, 0 to 1.
+
+    Raises:
+        ValueError: p is outside of 0 to 1.
+
+    >>> x = torch.tensor([[[0.5, -0.25]]])
+    >>> Polarity(p=1.0)(x, 22050, torch.Generator().manual_seed(0))
+    tensor([[[-0.5000,  0.2500]]])
+    """
+
+    draws: ClassVar[int]
+    """How many uniform numbers an item uses, besides the one that decides whether it is changed."""
+
+    def __init__(self, p: float = 1.0) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"{type(self).__name__}: p={p} is no probability; give 0 to 1")
+        self.p = p
+
+    @abstractmethod
+    def draw(self, u: Tensor) -> dict[str, Tensor]:
+        """Map uniform numbers (B, draws) in [0, 1) to named parameters (B,); nothing is random."""
+
+    @abstractmethod
+    def transform(self, x: Tensor, sample_rate: int, parameters: dict[str, Tensor]) -> Tensor:
+        """Change every item of (B, 1, T), float32 or float64, by its own parameters."""
+
+    def given(self, x: Tensor, sample_rate: int, u: Tensor) -> Tensor:
+        """Change the items whose first number is below `p`, and compute no others.
+
+        Args:
+            x: sound, (B, 1, T), float32 or float64.
+            sample_rate: in Hz.
+            u: uniform numbers on the CPU, (B, 1 + draws).
+        """
+        chosen = (u[:, 0] < self.p).nonzero()[:, 0]
+        if not len(chosen):
+            return x
+        parameters = self.draw(u[chosen, 1:])
+        for name, value in parameters.items():
+            value = value.to(x.dtype) if value.is_floating_point() else value
+            parameters[name] = value.to(x.device)
+        if len(chosen) == len(x):
+            return self.transform(x, sample_rate, parameters)
+        chosen = chosen.to(x.device)
+        return x.index_copy(0, chosen, self.transform(x[chosen], sample_rate, parameters))
+
+    @torch.no_grad()
+    def forward(
+        self, x: Tensor, sample_rate: int, generator: torch.Generator | Sequence[torch.Generator]
+    ) -> Tensor:
+        """Change each item with probability `p`.
+
+        Args:
+            x: sound, (B, 1, T), on any device.
+            sample_rate: in Hz.
+            generator: on the CPU; one for all items in turn, or one for each.
+
+        Returns:
+            Sound of the same shape and dtype; half precision is computed in float32.
+        """
+        u = uniforms(len(x), 1 + self.draws, generator)
+        return self.given(_sound(x), sample_rate, u).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        """Show the settings in `print(augmentation)`."""
+        kept = [name for name in signature(type(self)).parameters if hasattr(self, name)]
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in kept)
+
+
+@final
+class Polarity(Augmentation):
+    """Turn the waveform upside down, which no ear notices.
+
+    Worth using always on raw waveforms; of no use before magnitude spectra, which don't change.
+    Thesis section 3.1, step 2; p = 0.8 did best in section 6.3.
+
+    Args:
+        p: probability that an item is changed, 0 to 1.
+    """
+
+    draws = 0
+
+    def draw(self, u: Tensor) -> dict[str, Tensor]:
+        """Use nothing."""
+        return {}
+
+    def transform(self, x: Tensor, sample_rate: int, parameters: dict[str, Tensor]) -> Tensor:
+        """Multiply by -1."""
+        return -x
+
+
+@final
+class Noise(Augmentation):
+    """Add white noise at a given distance below the music's level; silence stays silence.
+
+    Against hiss and coding noise. The thesis (section 3.1, step 3) says only "high"
+    signal-to-noise ratio; the defaults are those of the reference's second version.
+
+    Args:
+        p: probability that an item is changed, 0 to 1.
+        snr_db: range of the level of the item (RMS) over that of the noise, in decibels.
+        uniform_in: draw evenly in "decibels", or in the "amplitude" of the noise (mostly loud).
+        clip: cut the result off at -1 and 1, as the reference's first version did.
+
+    Raises:
+        ValueError: the range is not a range.
+    """
+
+    draws = 2
+
+    def __init__(
+        self,
+        p: float = 1.0,
+        snr_db: tuple[float, float] = (40.0, 80.0),
+        uniform_in: Literal["decibels", "amplitude"] = "amplitude",
+        clip: bool = False,
+    ) -> None:
+        super().__init__(p)
+        self.snr_db = _checked("snr_db", snr_db)
+        if uniform_in not in ("decibels", "amplitude"):
+            raise ValueError(f"uniform_in={uniform_in!r}: give 'decibels' or 'amplitude'")
+        self.uniform_in, self.clip = uniform_in, clip
+
+    def draw(self, u: Tensor) -> dict[str, Tensor]:
+        """Give `snr_db`, and the `seed` of the noise (0 to 2**31 - 1)."""
+        if self.uniform_in == "decibels":
+            snr_db = _between(u[:, 0], self.snr_db)
+        else:
+            loud, faint = (10 ** (-decibels / 20) for decibels in self.snr_db)
+            snr_db = -20 * torch.log10(_between(u[:, 0], (faint, loud)))
+        return {"snr_db": snr_db, "seed": (u[:, 1].double() * 2**31).long()}
+
+    def transform(self, x: Tensor, sample_rate: int, parameters: dict[str, Tensor]) -> Tensor:
+        """Add noise made on the CPU from each item's seed, so that it is the same everywhere."""
+        noise = torch.empty(x.shape, dtype=torch.float32)
+        for item, seed in zip(noise, parameters["seed"].tolist(), strict=True):
+            torch.randn(item.shape, generator=torch.Generator().manual_seed(seed), out=item)
+        level = x.square().mean((1, 2)).sqrt() * 10 ** (-parameters["snr_db"] / 20)
+        y = x + noise.to(x) * level[:, None, None]
+        return y.clamp(-1, 1) if self.clip else y
+
+
+@final
+class Gain(Augmentation):
+    """Turn the volume down, so that loudness tells nothing.
+
+    Needless where the encoder normalises its input. Thesis section 3.1, step 4: -6 to 0 dB; the
+    reference code drew -20 to -1 dB.
+
+    Args:
+        p: probability that an item is changed, 0 to 1.
+        db: range of the gain in decibels.
+        integer: whole decibels only, both ends included.
+
+    Raises:
+        ValueError: the range is not a range.
+    """
+
+    draws = 1
+
+    def __init__(
+        self, p: float = 1.0, db: tuple[float, float] = (-6.0, 0.0), integer: bool = False
+    ) -> None:
+        super().__init__(p)
+        self.db, self.integer = _checked("db", db), integer
+
+    def draw(self, u: Tensor) -> dict[str, Tensor]:
+        """Give the gain in `db`."""
+        return {"db": _between(u[:, 0], self.db, self.integer)}
+
+    def transform(self, x: Tensor, sample_rate: int, parameters: dict[str, Tensor]) -> Tensor:
+        """Multiply."""
+        return x * (10 ** (parameters["db"] / 20))[:, None, None]
+
+
+@final
+class Filter(Augmentation):
+    """Take away the treble or, just as likely, the bass.
+
+    The most useful single step in the thesis (section 6.3). Leave it out where the timbre of the
+    extremes is what you want to learn. Thesis section 3.1, step 5.
+
+    Args:
+        p: probability that an item is changed, 0 to 1.
+        low_pass_hz: range of the low-pass's cut-off; clipped at half the sample rate.
+        high_pass_hz: range of the high-pass's cut-off; clipped at 0.45 of the sample rate.
+        kind: "sinc" is steep and shifts no phase (the reference's second version); "first_order"
+            falls by 6 dB per octave, starting from silence (its first version).
+        integer: whole Hertz only, both ends included.
+
+    Raises:
+        ValueError: a range is not a range, or starts at 0 Hz or below; an unknown kind.
+    """
+
+    draws = 2
+
+    def __init__(
+        self,
+        p: float = 1.0,
+        low_pass_hz: tuple[float, float] = (2200.0, 4000.0),
+        high_pass_hz: tuple[float, float] = (200.0, 1200.0),
+        kind: Literal["sinc", "first_order"] = "sinc",
+        integer: bool = False,
+    ) -> None:
+        super().__init__(p)
+        self.low_pass_hz = _checked("low_pass_hz", low_pass_hz, 1)
+        self.high_pass_hz = _checked("high_pass_hz", high_pass_hz, 1)
+        if kind not in ("sinc", "first_order"):
+            raise ValueError(f"kind={kind!r}: give 'sinc' or 'first_order'")
+        self.kind, self.integer = kind, integer
+
+    def draw(self, u: Tensor) -> dict[str, Tensor]:
+        """Give `high_pass` (true or false), and the `cutoff_hz`."""
+        high_pass = u[:, 0] < 0.5
+        low, high = (
+            _between(u[:, 1], pair, self.integer) for pair in (self.low_pass_hz, self.high_pass_hz)
+        )
+        return {"high_pass": high_pass, "cutoff_hz": torch.where(high_pass, high, low)}
+
+    def transform(self, x: Tensor, sample_rate: int, parameters: dict[str, Tensor]) -> Tensor:
+        """Filter each item by its own cut-off."""
+        sound, high_pass = x[:, 0], parameters["high_pass"]
+        lowest = min(self.low_pass_hz[0], self.high_pass_hz[0]) / sample_rate
+        top = 0.5 if self.kind == "sinc" else 0.49
+        limit = torch.where(high_pass, 0.45, top).to(x.dtype)
+        cutoff = (parameters["cutoff_hz"] / sample_rate).minimum(limit)
+        if self.kind == "first_order":
+            return dsp.first_order(sound, cutoff, high_pass, min(lowest, 0.45))[:, None]
+        low = dsp.sinc_low_pass(sound, cutoff, min(lowest, 0.45))
+        return torch.where(high_pass[:, None], sound - low, low)[:, None]
+
+
+@final
+class Delay(Augmentation):
+    """Add an echo of the music to it: y = (x + factor d) / 2, with d later than x.
+
+    Asks that rhythm be heard through a repeat. Thesis section 3.1, step 6; p = 0.4 did better than
+    0.8 in section 6.3. The division also halves the level: `normalise=False` leaves it out.
+
+    Args:
+        p: probability that an item is changed, 0 to 1.
+        milliseconds: shortest and longest delay, both included.
+        step: milliseconds between the possible delays.
+        factor: level of the echo over that of the sound.
+        normalise: divide the sum by two, as the reference does, so that it can't clip.
+
+    Raises:
+        ValueError: the range is not a range or has negative times; the step is not positive.
+    """
+
+    draws = 1
+
+    def __init__(
+        self,
+        p: float = 1.0,
+        milliseconds: tuple[float, float] = (200.0, 500.0),
+        step: float = 50.0,
+        factor: float = 0.5,
+        normalise: bool = True,
+    ) -> None:
+        super().__init__(p)
+        self.milliseconds = _checked("milliseconds", milliseconds, 0)
+        if not step > 0:
+            raise ValueError(f"step={step}: give the milliseconds between two delays, above 0")
+        self.step, self.factor, self.normalise = step, factor, normalise
+
+    def draw(self, u: Tensor) -> dict[str, Tensor]:
+        """Give the delay in `milliseconds`."""
+        low, high = self.milliseconds
+        choices = int((high - low) / self.step + 1e-9) + 1
+        return {"milliseconds": low + self.step * (u[:, 0] * choices).floor()}
+
+    def transform(self, x: Tensor, sample_rate: int, parameters: dict[str, Tensor]) -> Tensor:
+        """Add the echo, on the nearest sample."""
+        samples = (parameters["milliseconds"] * (sample_rate / 1000)).round().long()
+        y = x + self.factor * dsp.delay(x[:, 0], samples)[:, None]
+        return y / 2 if self.normalise else y
+
+
+@final
+class PitchShift(Augmentation):
+    """Transpose the music, and keep its tempo and its length.
+
+    Not for tasks where the key or the absolute pitch matters. Voices change their character along
+    with the pitch, as formants move too. Frames last about 80 ms. Thesis section 3.1, step 7: from
+    a fifth below to a fifth above; p = 0.4 did better than 0.8 in section 6.3.
+
+    Args:
+        p: probability that an item is changed, 0 to 1.
+        semitones: lowest and highest transposition, within -24 to 24.
+        integer_cents: whole cents only (hundredths of a semitone), as in the reference code.
+
+    Raises:
+        ValueError: the range is not a range, or passes two octaves.
+    """
+
+    draws = 1
+
+    def __init__(
+        self,
+        p: float = 1.0,
+        semitones: tuple[float, float] = (-7.0, 7.0),
+        integer_cents: bool = False,
+    ) -> None:
+        super().__init__(p)
+        self.semitones = _checked("semitones", semitones, -24, 24)
+        self.integer_cents = integer_cents
+
+    def draw(self, u: Tensor) -> dict[str, Tensor]:
+        """Give the transposition in `cents`."""
+        low, high = self.semitones
+        return {"cents": _between(u[:, 0], (100 * low, 100 * high), self.integer_cents)}
+
+    def transform(self, x: Tensor, sample_rate: int, parameters: dict[str, Tensor]) -> Tensor:
+        """Shift every item by its own interval."""
+        n_fft = max(64, 1 << round(log2(0.08 * sample_rate)))
+        return dsp.shift_pitch(x[:, 0], 2 ** (parameters["cents"] / 1200), n_fft)[:, None]
+
+
+@final
+class Reverb(Augmentation):
+    """Put the music in a room, from a dry cupboard to a hall that hardly dies away.
+
+    Not for tasks about the recording itself (production, room, distance). Thesis section 3.1, step
+    8; p = 0.4 did better than 0.8 in section 6.3. The thesis used SoX's `reverb`, a Freeverb: this
+    has its structure and its ranges, but not its samples (see `dsp.freeverb`).
+
+    Args:
+        p: probability that an item is changed, 0 to 1.
+        room_size: range within 0 to 100 per cent; 100 spaces the echoes by 25 to 37 ms.
+        reverberance: range within 0 to 100 per cent: how long the room sounds on.
+        damping: range within 0 to 100 per cent: how much faster the treble dies away.
+        integer: whole per cents only, both ends included.
+
+    Raises:
+        ValueError: a range is not a range within 0 to 100.
+    """
+
+    draws = 3
+
+    def __init__(
+        self,
+        p: float = 1.0,
+        room_size: tuple[float, float] = (0.0, 100.0),
+        reverberance: tuple[float, float] = (0.0, 100.0),
+        damping: tuple[float, float] = (0.0, 100.0),
+        integer: bool = False,
+    ) -> None:
+        super().__init__(p)
+        self.room_size = _checked("room_size", room_size, 0, 100)
+        self.reverberance = _checked("reverberance", reverberance, 0, 100)
+        self.damping = _checked("damping", damping, 0, 100)
+        self.integer = integer
+
+    def draw(self, u: Tensor) -> dict[str, Tensor]:
+        """Give `room_size`, `reverberance` and `damping` in per cent."""
+        return {
+            name: _between(u[:, i], getattr(self, name), self.integer)
+            for i, name in enumerate(("room_size", "reverberance", "damping"))
+        }
+
+    def transform(self, x: Tensor, sample_rate: int, parameters: dict[str, Tensor]) -> Tensor:
+        """Add the room's answer to the sound; what rings beyond the end is cut off."""
+        return dsp.freeverb(x[:, 0], sample_rate, **parameters)[:, None]
+
+
+def names() -> dict[str, type[Augmentation]]:
+    """Find the augmentations of this module, by name: their existence is enough.
+
+    >>> list(names())
+    ['Polarity', 'Noise', 'Gain', 'Filter', 'Delay', 'PitchShift', 'Reverb']
+    """
+    return {
+        name: value
+        for name, value in globals().items()
+        if isclass(value) and issubclass(value, Augmentation) and not isabstract(value)
+    }
+
+
+def _thesis() -> list[Augmentation]:
+    return [
+        Polarity(0.8),
+        Noise(0.01),
+        Gain(0.3),
+        Filter(0.8),
+        Delay(0.3),
+        PitchShift(0.6),
+        Reverb(0.6),
+    ]
+
+
+def _reference_v1() -> list[Augmentation]:
+    return [
+        Polarity(0.8),
+        Noise(0.0, (40.0, 40.0), clip=True),
+        Gain(0.3, (-20.0, -1.0), integer=True),
+        Filter(0.8, kind="first_order", integer=True),
+        Delay(0.3, (200.0, 450.0), factor=0.2),
+        PitchShift(0.6, integer_cents=True),
+        Reverb(0.6, (1.0, 100.0), (1.0, 100.0), (1.0, 100.0), integer=True),
+    ]
+
+
+def _reference_v2() -> list[Augmentation]:
+    return [
+        Polarity(0.8),
+        Noise(0.01),
+        Gain(0.3, (-20.0, -1.0)),
+        Filter(0.8),
+        Delay(0.3, (200.0, 450.0)),
+        PitchShift(0.6, integer_cents=True),
+        Reverb(0.6, (0.0, 99.0), (0.0, 99.0), (0.0, 99.0), integer=True),
+    ]
+
+
+PRESETS: dict[str, Callable[[], list[Augmentation]]] = {
+    "thesis": _thesis,
+    "reference_v1": _reference_v1,
+    "reference_v2": _reference_v2,
+    "none": list,
+}
+"""Named chains: the thesis's ranges with the reference configuration's probabilities; the code of
+the thesis's time; its later rewrite; nothing (the crop alone)."""
+
+
+@final
+class Chain(nn.Module, Configured):
+    """Several augmentations in a row: what makes two views of one track differ.
+
+    Every item draws all of its numbers at once, so a step that is not taken leaves the draws of the
+    later ones alone.
+
+    Args:
+        augmentations: a list of augmentations, or the name of a preset: "thesis" (its ranges),
+            "reference_v1" (the code of its time), "reference_v2" (the later rewrite), "none".
+        p: other probabilities, by class name, such as `{"PitchShift": 0.4, "Reverb": 0.0}`.
+        asymmetric: change the last view only, and leave the others as they were cropped; with all
+            p = 1 this is the thesis's ablation (section 6.3).
+
+    Raises:
+        ValueError: an unknown preset, a name in `p` that is not in the chain, or no probability.
+
+    >>> chain = Chain("thesis", p={"Reverb": 0.0})
+    >>> x = torch.randn(2, 3, 1, 4410)  # two views of three excerpts
+    >>> chain.views(x, 22050, torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 3, 1, 4410])
+    """
+
+    def __init__(
+        self,
+        augmentations: list[Augmentation] | str = "thesis",
+        p: dict[str, float] | None = None,
+        asymmetric: bool = False,
+    ) -> None:
+        super().__init__()
+        if isinstance(augmentations, str):
+            if augmentations not in PRESETS:
+                known = ", ".join(PRESETS)
+                raise ValueError(f"no preset {augmentations!r}: there are {known}")
+            augmentations = PRESETS[augmentations]()
+        self.augmentations = nn.ModuleList(deepcopy(list(augmentations)))
+        self.asymmetric = asymmetric
+        names = [type(step).__name__ for step in self.augmentations]
+        for name, probability in (p or {}).items():
+            if name not in names:
+                known = ", ".join(names) or "none at all"
+                raise ValueError(f"p: no {name!r} in this chain, which has {known}")
+            if not 0 <= probability <= 1:
+                raise ValueError(f"p: {name}={probability} is no probability; give 0 to 1")
+            for step in self.steps:
+                if type(step).__name__ == name:
+                    step.p = probability
+
+    @property
+    def steps(self) -> list[Augmentation]:
+        """The augmentations, in order."""
+        return [cast(Augmentation, step) for step in self.augmentations]
+
+    @torch.no_grad()
+    def forward(
+        self, x: Tensor, sample_rate: int, generator: torch.Generator | Sequence[torch.Generator]
+    ) -> Tensor:
+        """Change one view.
+
+        Args:
+            x: sound, (B, 1, T), on any device.
+            sample_rate: in Hz.
+            generator: on the CPU; one for all items in turn, or one for each.
+
+        Returns:
+            Sound of the same shape and dtype; half precision is computed in float32.
+        """
+        widths = [1 + step.draws for step in self.steps]
+        y, u = _sound(x), uniforms(len(x), sum(widths), generator)
+        for step, columns in zip(self.steps, u.split(widths, 1), strict=True):
+            y = step.given(y, sample_rate, columns)
+        return y.to(x.dtype)
+
+    def views(
+        self,
+        x: Tensor,
+        sample_rate: int,
+        generators: torch.Generator | Sequence[Sequence[torch.Generator]],
+    ) -> Tensor:
+        """Change every view of every item on its own, or the last view only if asymmetric.
+
+        Args:
+            x: sound, (V, B, 1, T).
+            sample_rate: in Hz.
+            generators: one for all in turn, or one for each item of each view: V lists of B.
+
+        Returns:
+            Sound of the same shape and dtype.
+
+        Raises:
+            ValueError: another shape, or another number of generators.
+        """
+        if x.ndim != 4:
+            raise ValueError(f"views of shape {tuple(x.shape)}: give (V, B, 1, T), one V per view")
+        first = len(x) - 1 if self.asymmetric else 0
+        each: torch.Generator | list[torch.Generator]
+        if isinstance(generators, torch.Generator):
+            each = generators
+        elif len(generators) != len(x):
+            raise ValueError(f"{len(generators)} lists of generators for {len(x)} views")
+        else:
+            each = [g for view in generators[first:] for g in view]
+        changed = self(x[first:].flatten(0, 1), sample_rate, each).unflatten(0, x[first:].shape[:2])
+        return torch.cat([x[:first], changed])

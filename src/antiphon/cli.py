@@ -1,0 +1,144 @@
+"""The command line: verbs, each a function of the library. No logic lives here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from antiphon import __version__
+from antiphon.options import call
+
+_VERBS = {
+    "list": "what there is: recipes, encoders, methods, augmentations, data sets",
+    "data": "look at a data set: counts, hours, rates, bad files, classes, leaks",
+    "pretrain": "train an encoder on a folder of recordings, without labels",
+    "embed": "write the frozen encoder's vectors of some files to a Parquet table",
+    "probe": "score a run on a data set, beside the baselines it must beat",
+    "report": "write a run's report.html and report.json",
+    "demo": "the whole way on the built-in real music: pretrain, probe, report",
+}
+
+_RUN = {"type": str, "help": "a run's folder"}
+_DATA = {"type": str, "help": "a folder, a table, or a data set's name"}
+
+_START = """
+antiphon learns representations of music from unlabelled audio, and shows what they are worth.
+
+  antiphon data ~/Music                                      what is in the folder
+  antiphon pretrain ~/Music --out runs/mine --recipe clmr-mel   learn from it
+  antiphon probe runs/mine demo                              is it worth anything
+  antiphon report runs/mine                                  runs/mine/report.html
+  antiphon embed runs/mine ~/Music --out mine.parquet        use it
+
+`antiphon VERB --help` explains each verb and all its options.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in {"-h", "--help", "help"}:
+        verbs = "\n".join(f"  {name:10} {text}" for name, text in _VERBS.items())
+        print(f"usage: antiphon VERB ...\n{_START}\nverbs:\n{verbs}")
+        return 0
+    if words[0] == "--version":
+        print(f"antiphon {__version__}")
+        return 0
+    verb, rest = words[0], words[1:]
+    if verb not in _VERBS:
+        return _refuse(f"there is no verb {verb!r}; the verbs are: {', '.join(_VERBS)}")
+    try:
+        return globals()[f"_{verb}"](rest) or 0
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+    except _expected_errors() as error:
+        return _refuse(str(error))
+
+
+def _refuse(message: str) -> int:
+    print(f"antiphon: {message}", file=sys.stderr)
+    return 2
+
+
+def _expected_errors() -> tuple[type[Exception], ...]:
+    """What a user can mend: one line, no traceback. Anything else is a bug, and shows its trace."""
+    from antiphon.audio import AudioError
+    from antiphon.train import TrainingStopped
+
+    return (AudioError, TrainingStopped, ValueError, OSError, ModuleNotFoundError)
+
+
+def _data(words: list[str]) -> None:
+    from antiphon.survey import show
+
+    call("antiphon data", _VERBS["data"], show, words, {"data": _DATA})
+
+
+def _pretrain(words: list[str]) -> None:
+    from antiphon.recipes import instantiate, training_parser
+    from antiphon.train import pretrain
+
+    parser = training_parser(_option(words, "--recipe"), prog="antiphon pretrain")
+    pretrain(**instantiate(parser, parser.parse_args(words)))
+
+
+def _embed(words: list[str]) -> None:
+    from antiphon.embed import embed
+
+    several = {"type": str, "nargs": "+", "help": "files, folders, tables or named data sets"}
+    call("antiphon embed", _VERBS["embed"], embed, words, {"run": _RUN, "data": several})
+
+
+def _probe(words: list[str]) -> None:
+    from antiphon.evaluate import format_scores, probe
+
+    rows = call("antiphon probe", _VERBS["probe"], probe, words, {"run": _RUN, "data": _DATA})
+    print(format_scores(rows))
+
+
+def _report(words: list[str]) -> None:
+    from antiphon.report import report
+
+    print(call("antiphon report", _VERBS["report"], report, words, {"run": _RUN}))
+
+
+def _demo(words: list[str]) -> None:
+    from antiphon.demo import demo
+
+    call("antiphon demo", _VERBS["demo"], demo, words, {})
+
+
+def _option(words: list[str], name: str) -> str | None:
+    """The value of an option that must be known before the others can be parsed."""
+    for number, word in enumerate(words):
+        if word.startswith(f"{name}="):
+            return word.partition("=")[2]
+        if word == name and number + 1 < len(words):
+            return words[number + 1]
+    return None
+
+
+def _list(words: list[str]) -> None:
+    from antiphon import augment, datasets, encoders, methods, recipes
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for recipe in recipes.names():
+        table.add_row("recipe", recipe, recipes.about(recipe))
+    for kind, found in (
+        ("encoder", encoders.names()),
+        ("method", methods.names()),
+        ("augmentation", augment.names()),
+    ):
+        for name, thing in found.items():
+            table.add_row(kind, name, (thing.__doc__ or "").splitlines()[0])
+    for preset in augment.PRESETS:
+        table.add_row("chain", preset, "a preset of --augment.augmentations")
+    for dataset in datasets.names():
+        table.add_row("data set", dataset, datasets.about(dataset))
+    Console().print(table, highlight=False)

@@ -1,0 +1,163 @@
+"""Data sets: a named list of tracks with classes, a task and named splits.
+
+A data set is one file of this package with a function ``load(path, ...) -> Dataset``; the file's
+name is the data set's. :func:`open` finds it by that name, or reads a folder or a table.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+Task = Literal["none", "multiclass", "multilabel"]
+
+
+@dataclass(frozen=True)
+class Track:
+    """One recording, or a part of one: where it is and what is known about it.
+
+    Attributes:
+        id: unique in its data set, stable between machines.
+        path: of the sound file; anything that ``fsspec`` opens.
+        labels: none, one (multi-class) or several (multi-label).
+        group: artist, album or whatever must not straddle a split; the track's id if unknown.
+        start: where the track begins in the file, in seconds.
+        seconds: how long it is; None means to the end of the file.
+    """
+
+    id: str
+    path: str
+    labels: tuple[str, ...] = ()
+    group: str = ""
+    start: float = 0.0
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.group:
+            object.__setattr__(self, "group", self.id)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named list of tracks with classes, a task and named splits.
+
+    >>> tracks = (Track("a", "a.wav", ("jazz",)), Track("b", "b.wav", ("rock",)))
+    >>> dataset = Dataset("two", tracks, splits={"train": ("a",), "test": ("b",)})
+    >>> dataset.task, dataset.classes, len(dataset.split("test"))
+    ('multiclass', ('jazz', 'rock'), 1)
+    """
+
+    name: str
+    tracks: tuple[Track, ...]
+    task: Task | None = None
+    classes: tuple[str, ...] = ()
+    splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    citation: str = ""
+    licence: str = ""
+    homepage: str = ""
+
+    def __post_init__(self) -> None:
+        ids = [track.id for track in self.tracks]
+        if len(set(ids)) != len(ids):
+            twice = sorted({i for i in ids if ids.count(i) > 1})[:5]
+            raise ValueError(f"data set {self.name!r}: track ids that occur twice: {twice}")
+        if not self.classes:
+            found = sorted({label for track in self.tracks for label in track.labels})
+            object.__setattr__(self, "classes", tuple(found))
+        if self.task is None:
+            most = max((len(track.labels) for track in self.tracks), default=0)
+            task: Task = "none" if most == 0 else "multiclass" if most == 1 else "multilabel"
+            object.__setattr__(self, "task", task)
+        unknown = {label for t in self.tracks for label in t.labels} - set(self.classes)
+        if unknown:
+            raise ValueError(f"data set {self.name!r}: labels that are no class: {sorted(unknown)}")
+        for split, members in self.splits.items():
+            if missing := set(members) - set(ids):
+                raise ValueError(
+                    f"data set {self.name!r}: split {split!r} names {len(missing)} tracks "
+                    f"that it does not have, {sorted(missing)[:3]} for one"
+                )
+
+    def __len__(self) -> int:
+        return len(self.tracks)
+
+    def __iter__(self) -> Iterator[Track]:
+        return iter(self.tracks)
+
+    def split(self, name: str) -> Dataset:
+        """The tracks of one named split; ``"all"`` is every track."""
+        if name == "all":
+            return self
+        if name not in self.splits:
+            have = ", ".join(["all", *self.splits])
+            raise ValueError(f"data set {self.name!r} has no split {name!r}; it has: {have}")
+        members = set(self.splits[name])
+        return replace(
+            self,
+            tracks=tuple(track for track in self.tracks if track.id in members),
+            splits={name: self.splits[name]},
+        )
+
+    def straddling(self) -> dict[str, tuple[str, ...]]:
+        """The groups that have tracks in more than one split, and in which."""
+        where: dict[str, set[str]] = {}
+        for split, members in self.splits.items():
+            inside = set(members)
+            for track in self.tracks:
+                if track.id in inside:
+                    where.setdefault(track.group, set()).add(split)
+        return {group: tuple(sorted(s)) for group, s in sorted(where.items()) if len(s) > 1}
+
+
+def names() -> list[str]:
+    """Every data set that has a file in this package."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def about(name: str) -> str:
+    """The first line of a data set's data sheet."""
+    return (importlib.import_module(f"{__name__}.{name}").__doc__ or "").splitlines()[0]
+
+
+def open(spec: str | Dataset, labels: Literal["folder"] | None = None) -> Dataset:
+    """Open a data set by its name, a folder of recordings, or a table of them.
+
+    Args:
+        spec: ``demo``, ``NAME:PATH``, a folder, or a ``.csv``, ``.tsv`` or ``.parquet`` table.
+        labels: ``folder`` makes the first sub-folder of each file its class.
+
+    Raises:
+        ValueError: nothing of that name; lists the names there are.
+        FileNotFoundError: no such folder or table, or no recordings in it.
+
+    >>> open("demo").task
+    'multiclass'
+    """
+    if isinstance(spec, Dataset):
+        return spec
+    name, colon, path = str(spec).partition(":")
+    if name in names() and (colon or not path):
+        where: str | None = path or None
+    else:
+        where = str(Path(spec).expanduser()) if "://" not in spec else spec
+        suffix = Path(where).suffix.lower()
+        name = "table" if suffix in {".csv", ".tsv", ".parquet"} else "folder"
+        if "://" not in where and not Path(where).exists():
+            raise FileNotFoundError(
+                f"{spec!r} is neither a folder, a table, nor a data set by name; "
+                f"the names are: {', '.join(names())} (say NAME or NAME:PATH)"
+            )
+    load = importlib.import_module(f"{__name__}.{name}").load
+    options: dict[str, Any] = {}
+    if labels:
+        if "labels" not in inspect.signature(load).parameters:
+            raise ValueError(
+                f"data set {name!r} has labels of its own; leave out labels={labels!r}"
+            )
+        options["labels"] = labels
+    return load(where, **options)

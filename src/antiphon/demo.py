@@ -1,0 +1,26 @@
+"""The main job on the built-in real music, from pre-training to the report."""
+
+from __future__ import annotations
+
+from antiphon.evaluate import format_scores, probe
+from antiphon.progress import console
+from antiphon.recipes import recipe
+from antiphon.report import report
+from antiphon.train import pretrain
+
+
+def demo(out: str = "runs/demo", seed: int = 0, progress: bool = True) -> None:
+    """Pre-train on the demo's training tracks, probe on its held-out ones, write the report.
+
+    Args:
+        out: the run's folder; a stopped demo goes on where it was.
+        seed: of everything random.
+        progress: show how far it is.
+    """
+    console.print("pre-training on the training tracks of the built-in music", style="bold")
+    run = pretrain("demo", out, **recipe("demo", seed=seed))
+    console.print("probing on the tracks that it never heard", style="bold")
+    rows = probe(run, "demo", progress=progress)
+    page = report(run)
+    print(format_scores(rows))
+    print(page)

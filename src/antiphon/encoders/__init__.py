@@ -1,0 +1,80 @@
+"""Encoders: waveform ``(B, 1, T)`` -> frames ``(B, F, D)``.
+
+An encoder is one file of this package with one final class; its front-end (a spectrogram, say)
+lives inside it, so that what comes in is always sound.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from antiphon.configured import Configured, build, describe, discover
+
+Pooling = Literal["mean", "mean+std"]
+
+
+class Encoder(nn.Module, Configured, ABC):
+    """Waveform -> frames; the part of a run that is kept.
+
+    Attributes:
+        sample_rate: of the waveform it expects, in Hz.
+        hop: samples from one frame to the next.
+        dim: D, the width of a frame.
+        window: the shortest waveform it takes, and the one it was made for, in samples.
+        causal: whether frame f depends on nothing after it.
+        pooling: how :meth:`embed` makes one vector of the frames.
+    """
+
+    sample_rate: int
+    hop: int
+    dim: int
+    window: int
+    causal: bool = False
+    pooling: Pooling = "mean"
+
+    @abstractmethod
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """The frames of every layer ``[(B, F_l, D_l), ...]``, the last one being the output."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Frames ``(B, F, D)`` of waveforms ``(B, 1, T)`` with T >= window."""
+        return self.layers(x)[-1]
+
+    def embed(self, x: Tensor) -> Tensor:
+        """One vector an item ``(B, embedding_dim)``: the frames, pooled over time."""
+        return pool(self(x), self.pooling)
+
+    @property
+    def embedding_dim(self) -> int:
+        """The width of what :meth:`embed` returns."""
+        return self.dim * (2 if self.pooling == "mean+std" else 1)
+
+    @property
+    def seconds(self) -> float:
+        """The window in seconds."""
+        return self.window / self.sample_rate
+
+
+def pool(frames: Tensor, how: Pooling) -> Tensor:
+    """Mean over time, or mean and deviation side by side: ``(B, F, D) -> (B, D or 2D)``."""
+    if how == "mean":
+        return frames.mean(1)
+    mean = frames.mean(1)
+    deviation = ((frames - mean[:, None]).square().mean(1) + 1e-6).sqrt()
+    return torch.cat([mean, deviation], 1)
+
+
+def random_init(encoder: Encoder, seed: int = 0) -> Encoder:
+    """The same architecture with fresh weights: the first baseline of every probe."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(describe(encoder))
+
+
+def names() -> dict[str, type[Encoder]]:
+    """Every encoder class that has a file in this package."""
+    return discover(__name__, Encoder)

@@ -1,0 +1,122 @@
+"""Which excerpt does item i of step s see: a pure function of (seed, s, i).
+
+Nothing here has a state, so it doesn't matter how many workers or machines there are, nor how
+often a run was stopped: step s always sees the same batch.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from antiphon.pack import Pack
+
+_CROP, _AUGMENT, _ORDER, _STEP = range(4)  # what a drawn number is for
+
+
+class Batch(NamedTuple):
+    """What one step sees.
+
+    Attributes:
+        views: waveforms ``(V, B, 1, T)`` in [-1, 1].
+        tracks: the number of each item's track ``(B,)``.
+    """
+
+    views: Tensor
+    tracks: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        return Batch(self.views.to(device, non_blocking=True), self.tracks.to(device))
+
+
+class Excerpts:
+    """Batches of random crops: V independent crops of one track are an item's V views.
+
+    An epoch is one crop of every track, in an order of its own. A batch never holds a track twice
+    unless there are fewer tracks than items.
+
+    Args:
+        pack: the tracks; each at least ``window`` samples long.
+        window: T, in samples.
+        batch: items in a step.
+        views: V, crops an item.
+        seed: of everything that is drawn.
+    """
+
+    def __init__(self, pack: Pack, window: int, batch: int, views: int = 2, seed: int = 0) -> None:
+        short = int((pack.lengths < window).sum())
+        if short or not len(pack):
+            raise ValueError(f"{short} of {len(pack)} tracks are shorter than {window} samples")
+        self.pack, self.window, self.batch, self.views, self.seed = pack, window, batch, views, seed
+
+    def tracks(self, step: int) -> NDArray[np.int64]:
+        """The track numbers ``(B,)`` of a step."""
+        count = len(self.pack)
+        if count >= self.batch:
+            epoch, place = divmod(step, count // self.batch)
+            order = _order(self.seed, epoch, count)
+            return order[place * self.batch : (place + 1) * self.batch]
+        epochs, places = np.divmod(np.arange(self.batch) + step * self.batch, count)
+        pairs = zip(epochs, places, strict=True)
+        return np.array([_order(self.seed, int(epoch), count)[place] for epoch, place in pairs])
+
+    def starts(self, step: int) -> NDArray[np.int64]:
+        """Where each crop begins ``(V, B)``: uniform over [0, length - T], the ends included."""
+        chances = uniforms(self.seed, step, self.views, self.batch, _CROP)
+        room = self.pack.lengths[self.tracks(step)] - self.window + 1
+        return np.minimum((chances * room).astype(np.int64), room - 1)
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step."""
+        tracks, starts = self.tracks(step), self.starts(step)
+        views = np.empty((self.views, self.batch, 1, self.window), np.int16)
+        for view in range(self.views):
+            for item, (track, start) in enumerate(zip(tracks, starts[view], strict=True)):
+                views[view, item, 0] = self.pack.read(int(track), int(start), self.window)
+        waveforms = torch.from_numpy(views).to(torch.float32).div_(32767)
+        return Batch(waveforms, torch.from_numpy(tracks.copy()))
+
+    def generators(self, step: int) -> list[list[torch.Generator]]:
+        """A generator for each view and item, ``[V][B]``, for all that augmentations draw."""
+        seeds = keys(self.seed, step, self.views, self.batch, _AUGMENT)
+        return [[torch.Generator().manual_seed(int(s)) for s in row] for row in seeds]
+
+
+def step_seed(seed: int, step: int) -> int:
+    """For what a method draws for the whole batch (dropout, masks)."""
+    return int(keys(seed, step, 1, 1, _STEP)[0, 0])
+
+
+def keys(seed: int, step: int, views: int, batch: int, purpose: int) -> NDArray[np.uint64]:
+    """Independent 63-bit numbers ``(V, B)``, by hashing (seed, step, view, item, purpose)."""
+    view, item = np.meshgrid(np.arange(views), np.arange(batch), indexing="ij")
+    mixed = np.zeros((views, batch), np.uint64)
+    for part in (seed, purpose, step, view, item):
+        mixed = _splitmix(mixed ^ np.asarray(part, dtype=np.int64).astype(np.uint64))
+    return mixed >> np.uint64(1)
+
+
+def uniforms(seed: int, step: int, views: int, batch: int, purpose: int) -> NDArray[np.float64]:
+    """Numbers in [0, 1) ``(V, B)`` from :func:`keys`."""
+    return (keys(seed, step, views, batch, purpose) >> np.uint64(10)) / 2.0**53
+
+
+def _splitmix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64 (Steele, Lea and Flood, 2014): wraps around by design."""
+    with np.errstate(over="ignore"):
+        x = x + np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    key = int(keys(seed, epoch, 1, 1, _ORDER)[0, 0])
+    return np.random.default_rng(key).permutation(count)

@@ -1,0 +1,50 @@
+"""Losses as pure functions of tensors, in the papers' letters."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def nt_xent(
+    z_i: Tensor, z_j: Tensor, temperature: float = 0.5, tracks: Tensor | None = None
+) -> Tensor:
+    """The normalised temperature-scaled cross-entropy: find your other view among all others.
+
+    For the 2B rows of z, with p(i) the other view of i and s = cosine / temperature:
+    l_i = -s_{i,p(i)} + log sum_{k != i} exp(s_ik), and the loss is the mean over all 2B rows
+    (Chen et al., "A simple framework for contrastive learning of visual representations", 2020,
+    eq. 1). The thesis's eq. 3.2 as printed is not this, its code is. It is log(2B - 1) where all
+    rows are alike, and at least log(1 + (2B - 2) exp(-2 / temperature)).
+
+    Computed in float32 under any autocast, in float64 if given float64.
+
+    Args:
+        z_i, z_j: the two views' projections ``(B, d)``; need not be normalised.
+        temperature: of the softmax.
+        tracks: each item's track ``(B,)``: other items of the same track are then left out of the
+            sum, as they are no negatives. Changes nothing when all differ.
+
+    Returns:
+        A scalar.
+
+    >>> e = torch.eye(2, dtype=torch.float64)
+    >>> round(nt_xent(e, e, 0.5).item(), 10)
+    0.2395447662
+    """
+    if z_i.shape != z_j.shape or z_i.ndim != 2:
+        raise ValueError(f"two views of one shape (B, d), got {z_i.shape} and {z_j.shape}")
+    if len(z_i) < 2:
+        raise ValueError("NT-Xent compares items with each other: a batch needs at least 2")
+    with torch.autocast(z_i.device.type, enabled=False):
+        z = torch.cat([z_i, z_j])
+        z = functional.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
+        s = z @ z.T / temperature
+        rows = torch.arange(len(z), device=z.device)
+        positive = rows.roll(len(z_i))
+        left_out = rows[:, None] == rows
+        if tracks is not None:
+            same = torch.cat([tracks, tracks])
+            left_out = (same[:, None] == same) & (positive[:, None] != rows)
+        return functional.cross_entropy(s.masked_fill(left_out, -torch.inf), positive)

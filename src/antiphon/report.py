@@ -1,0 +1,3 @@
+"""Run -> report."""
+def report(run: str) -> None:
+    """Stub, being written."""

@@ -1,0 +1,182 @@
+"""What is in a data set: counts, hours, rates, classes, and what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from json import dumps
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from antiphon import audio
+from antiphon.datasets import Dataset, Track
+from antiphon.datasets import open as open_dataset
+from antiphon.progress import bar
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What :func:`survey` found; everything in it can be written as JSON.
+
+    Attributes:
+        name, licence, citation, homepage, task: the data set's own words.
+        tracks: how many, readable or not.
+        hours: of sound in the readable ones.
+        shortest, median, longest: lengths of the readable tracks, in seconds.
+        sample_rates, channels: how many readable tracks have which.
+        unreadable: path and reason of every file that can't be opened.
+        too_short: path and reason of every track under ``minimum_seconds``.
+        classes: tracks of each class in each split; ``all`` if there are no splits.
+        straddling: groups that have tracks in several splits, and in which.
+    """
+
+    name: str
+    licence: str
+    citation: str
+    homepage: str
+    task: str
+    tracks: int
+    hours: float
+    shortest: float
+    median: float
+    longest: float
+    sample_rates: dict[str, int]
+    channels: dict[str, int]
+    unreadable: list[tuple[str, str]]
+    too_short: list[tuple[str, str]]
+    classes: dict[str, dict[str, int]]
+    splits: dict[str, int]
+    groups: int
+    straddling: dict[str, tuple[str, ...]]
+
+
+def survey(dataset: Dataset, minimum_seconds: float = 3.0, progress: bool = False) -> Survey:
+    """Open every file's header and count what is there.
+
+    Args:
+        dataset: what to look at.
+        minimum_seconds: shorter tracks are listed as too short.
+        progress: show a bar.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool, bar("reading", len(dataset), progress) as step:
+        looked: list[tuple[Track, audio.Info | str]] = []
+        for track, found in zip(dataset, pool.map(_look, dataset), strict=True):
+            looked.append((track, found))
+            step(1)
+    readable = [(track, i) for track, i in looked if isinstance(i, audio.Info)]
+    lengths = sorted(i.seconds if t.seconds is None else t.seconds for t, i in readable)
+    splits = {"all": tuple(track.id for track in dataset)} if not dataset.splits else dataset.splits
+    return Survey(
+        name=dataset.name,
+        licence=dataset.licence,
+        citation=dataset.citation,
+        homepage=dataset.homepage,
+        task=dataset.task or "none",
+        tracks=len(dataset),
+        hours=sum(lengths) / 3600,
+        shortest=lengths[0] if lengths else 0.0,
+        median=lengths[len(lengths) // 2] if lengths else 0.0,
+        longest=lengths[-1] if lengths else 0.0,
+        sample_rates=_count(f"{i.sample_rate} Hz" for _, i in readable),
+        channels=_count(str(i.channels) for _, i in readable),
+        unreadable=[(t.path, i) for t, i in looked if isinstance(i, str)],
+        too_short=[
+            (track.path, f"{length:.2f} s, under {minimum_seconds:g} s")
+            for track, i in readable
+            if (length := i.seconds if track.seconds is None else track.seconds) < minimum_seconds
+        ],
+        classes=_classes(dataset, splits),
+        splits={name: len(members) for name, members in dataset.splits.items()},
+        groups=len({track.group for track in dataset}),
+        straddling=dataset.straddling(),
+    )
+
+
+def _look(track: Track) -> audio.Info | str:
+    try:
+        return audio.info(track.path)
+    except audio.AudioError as error:
+        return error.cause
+
+
+def _count(values: Any) -> dict[str, int]:
+    return dict(Counter(values).most_common())
+
+
+def _classes(dataset: Dataset, splits: Any) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {name: dict.fromkeys(splits, 0) for name in dataset.classes}
+    labels = {track.id: track.labels for track in dataset}
+    for split, members in splits.items():
+        for member in members:
+            for label in labels[member]:
+                counts[label][split] += 1
+    return counts
+
+
+def show(
+    data: str,
+    labels: Literal["folder"] | None = None,
+    minimum_seconds: float = 3.0,
+    json: bool = False,
+) -> None:
+    """Print what is in a data set.
+
+    Args:
+        data: a folder, a table, or a data set's name.
+        labels: "folder" makes the first sub-folder of each file its class.
+        minimum_seconds: list shorter tracks as too short.
+        json: print it all as JSON.
+    """
+    found = survey(open_dataset(data, labels), minimum_seconds, progress=not json)
+    if json:
+        print(dumps(asdict(found), indent=2, ensure_ascii=False))
+        return
+    out = Console(highlight=False)
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    for name, text in _facts(found):
+        facts.add_row(name, Text(text))
+    out.print(facts)
+    if found.classes:
+        splits = list(next(iter(found.classes.values())))
+        classes = Table(box=None, pad_edge=False, header_style="bold")
+        classes.add_column("class")
+        for split in splits:
+            classes.add_column(split, justify="right")
+        for name, counts in found.classes.items():
+            classes.add_row(Text(name), *(str(counts[split]) for split in splits))
+        out.print()
+        out.print(classes)
+    for title, rows in (("unreadable", found.unreadable), ("too short", found.too_short)):
+        for path, reason in rows:
+            out.print(Text(f"{title}: {path}: {reason}", style="yellow"), soft_wrap=True)
+    for group, where in found.straddling.items():
+        text = f"straddles splits: group {group} is in {', '.join(where)}"
+        out.print(Text(text, style="yellow"), soft_wrap=True)
+
+
+def _facts(found: Survey) -> Iterator[tuple[str, str]]:
+    yield "data set", found.name
+    for name in ("licence", "citation", "homepage"):
+        if text := getattr(found, name):
+            yield name, text
+    task = found.task if found.task != "none" else "none (no labels)"
+    yield "task", f"{task}, {len(found.classes)} classes" if found.classes else task
+    yield "tracks", f"{found.tracks} in {found.groups} groups, {found.hours:.2f} hours"
+    yield (
+        "lengths",
+        f"{found.shortest:.1f} s the shortest, {found.median:.1f} s the median, "
+        f"{found.longest:.1f} s the longest",
+    )
+    yield "rates", ", ".join(f"{rate}: {count}" for rate, count in found.sample_rates.items())
+    yield "channels", ", ".join(f"{many}: {count}" for many, count in found.channels.items())
+    if found.splits:
+        yield "splits", ", ".join(f"{name}: {count}" for name, count in found.splits.items())
+    yield "unreadable", str(len(found.unreadable))
+    yield "too short", str(len(found.too_short))
+    yield "leaks", f"{len(found.straddling)} groups have tracks in several splits"

@@ -1,0 +1,80 @@
+"""Is the representation still alive? Figures of embeddings that fall when training goes wrong."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def alignment(a: Tensor, b: Tensor) -> float:
+    """How far two views of one track lie apart on the unit sphere: mean of ||a - b||^2, 0 to 4.
+
+    Wang and Isola, "Understanding contrastive representation learning" (2020). Small is good.
+    """
+    return (_unit(a) - _unit(b)).square().sum(1).mean().item()
+
+
+def uniformity(a: Tensor) -> float:
+    """How evenly embeddings fill the sphere: log mean exp(-2 ||a_i - a_j||^2), 0 is one point.
+
+    Wang and Isola (2020). The lower, the more even; 0 is a collapse.
+    """
+    distances = torch.pdist(_unit(a).double())
+    return distances.square().mul(-2).exp().mean().log().item()
+
+
+def effective_rank(a: Tensor) -> float:
+    """How many directions the embeddings really use: exp of the entropy of the singular values.
+
+    Roy and Vetterli, "The effective rank" (2007), of the centred matrix. 1 is a line, and a
+    collapse along the way.
+    """
+    values = torch.linalg.svdvals(a.double() - a.double().mean(0))
+    if values.sum() <= 1e-12:
+        return 1.0
+    share = values / values.sum()
+    return math.exp(-(share * share.clamp_min(1e-12).log()).sum().item())
+
+
+def spread(a: Tensor) -> float:
+    """The mean distance from the mean on the unit sphere; 0 if all embeddings are one."""
+    unit = _unit(a)
+    return (unit - unit.mean(0)).norm(dim=1).mean().item()
+
+
+def neighbours_agree(
+    a: Tensor, labels: Sequence[tuple[str, ...]], groups: Sequence[str], k: int = 5
+) -> float:
+    """How well labels can be told from the k nearest tracks of other groups, 0 to 1.
+
+    With one label a track the share of tracks whose neighbours' vote is right; with several, the
+    mean overlap (Jaccard) with the nearest neighbour's.
+    """
+    similarity = (
+        functional.normalize(a - a.mean(0), dim=1) @ functional.normalize(a - a.mean(0), dim=1).T
+    )
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    group = torch.tensor([numbers[g] for g in groups])
+    similarity[(group[:, None] == group).to(similarity.device)] = -torch.inf
+    near = similarity.topk(min(k, len(a) - 1), dim=1).indices.tolist()
+    scores = []
+    single = max(len(own) for own in labels) <= 1
+    for own, others in zip(labels, near, strict=True):
+        if not own:
+            continue
+        if single:
+            votes = Counter(labels[other][0] for other in others if labels[other])
+            scores.append(float(bool(votes) and votes.most_common(1)[0][0] == own[0]))
+        else:
+            first = set(labels[others[0]])
+            scores.append(len(first & set(own)) / len(first | set(own)))
+    return sum(scores) / len(scores) if scores else math.nan
+
+
+def _unit(a: Tensor) -> Tensor:
+    return functional.normalize(a.float(), dim=1)

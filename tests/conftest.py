@@ -1,0 +1,59 @@
+"""What several tests need: a cache of their own, and music whose answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from antiphon.datasets import Dataset, Track
+
+RATE = 8000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """No test reads or fills the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANTIPHON_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    torch.set_num_threads(2)
+
+
+def tone_mixture(number: int, seconds: float = 8.0, rate: int = RATE) -> np.ndarray:
+    """A 'track': three partials of its own under slow tremolo, and a little noise."""
+    draw = np.random.default_rng(number)
+    t = np.arange(round(seconds * rate)) / rate
+    tones = draw.uniform(150, 3000, 3)
+    parts = [np.sin(2 * np.pi * f * t + draw.uniform(0, 6)) for f in tones]
+    swell = 1 + 0.5 * np.sin(2 * np.pi * draw.uniform(0.2, 2) * t)
+    return (0.2 * np.sum(parts, 0) * swell + 0.01 * draw.standard_normal(len(t))).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Sixteen synthetic tracks of eight seconds, in two classes: with a deep drone or without."""
+    folder = tmp_path_factory.mktemp("tones")
+    tracks = []
+    for number in range(16):
+        samples = tone_mixture(number)
+        label = "drone" if number % 2 else "plain"
+        if label == "drone":
+            samples = samples + 0.3 * np.sin(2 * np.pi * 60 * np.arange(len(samples)) / RATE)
+        path = folder / f"{number:02d}.wav"
+        soundfile.write(path, samples, RATE, subtype="FLOAT")
+        tracks.append(Track(path.stem, str(path), (label,)))
+    ids = tuple(t.id for t in tracks)
+    return Dataset("tones", tuple(tracks), splits={"train": ids[:10], "test": ids[10:]})
+
+
+@pytest.fixture
+def tone_folder(tones: Dataset) -> Path:
+    return Path(tones.tracks[0].path).parent
