@@ -31,7 +31,9 @@ def encode(path: Path, samples: np.ndarray, codec: str, container: str | None = 
         frame.sample_rate, frame.pts = RATE, 0
         fifo = av.AudioFifo()
         fifo.write(frame)
-        while (part := fifo.read(stream.codec_context.frame_size or 1024, partial=True)) is not None:
+        while (
+            part := fifo.read(stream.codec_context.frame_size or 1024, partial=True)
+        ) is not None:
             file.mux(stream.encode(part))
         file.mux(stream.encode(None))
 
@@ -45,7 +47,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         soundfile.write(made[suffix], chirp(), RATE)
     made["opus"] = folder / "a.opus"
     soundfile.write(made["opus"], chirp(48000), 48000, format="OGG", subtype="OPUS")
-    for suffix, codec, container in (("m4a", "aac", None), ("aac", "aac", "adts"), ("wma", "wmav2", None)):
+    for suffix, codec, container in (
+        ("m4a", "aac", None),
+        ("aac", "aac", "adts"),
+        ("wma", "wmav2", None),
+    ):
         made[suffix] = folder / f"a.{suffix}"
         encode(made[suffix], chirp(), codec, container)
     return made

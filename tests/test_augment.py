@@ -11,9 +11,7 @@ from torch import Tensor
 
 from antiphon import augment, dsp
 from antiphon.augment import (
-    PRESETS,
     Augmentation,
-    Chain,
     Delay,
     Filter,
     Gain,
@@ -22,6 +20,7 @@ from antiphon.augment import (
     Polarity,
     Reverb,
 )
+from antiphon.chain import PRESETS, Chain
 
 RATE = 22050
 LENGTH = 59049

@@ -271,6 +271,13 @@ def test_a_collapsed_encoder_is_at_chance(standardise):
     np.testing.assert_allclose(result.average_precision, 4 / 19)
 
 
+def test_rounding_errors_break_no_ties():
+    rng = np.random.default_rng(6)
+    vectors = rng.normal(size=64) * rng.uniform(1, 2, (20, 1))  # all in one direction
+    result = retrieval(vectors, np.repeat(np.arange(4), 5), standardise=False)
+    np.testing.assert_allclose(result.recall_at_1, 4 / 19)
+
+
 def test_the_query_is_no_answer_and_lone_excerpts_do_not_ask():
     # Each is nearest to itself; the nearest other one is of the wrong track.
     vectors = np.array([[1, 0.0], [0, 1], [1, 0.1], [0.1, 1], [5, -5]])

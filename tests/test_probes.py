@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
+from antiphon.folds import hold_out, repeated_group_folds
 from antiphon.metrics import accuracy, average_windows, interval, resample_groups
 from antiphon.probes import (
     PROBES,
@@ -22,9 +23,7 @@ from antiphon.probes import (
     MLPProbe,
     NeighboursProbe,
     class_probabilities,
-    hold_out,
     make_probe,
-    repeated_group_folds,
 )
 
 GTZAN = Path(__file__).parents[2] / "shared" / "data" / "gtzan"

@@ -6,7 +6,7 @@ From a folder of recordings to a frozen encoder, an honest probe of it, and a fi
 
 __version__ = "0.1.0"
 
-from antiphon.augment import Chain
+from antiphon.chain import Chain
 from antiphon.datasets import Dataset, Track, open
 from antiphon.embed import Embedder, embed
 from antiphon.encoders import Encoder

@@ -81,11 +81,10 @@ def _data(words: list[str]) -> None:
 
 
 def _pretrain(words: list[str]) -> None:
-    from antiphon.recipes import instantiate, training_parser
+    from antiphon.recipes import training_arguments
     from antiphon.train import pretrain
 
-    parser = training_parser(_option(words, "--recipe"), prog="antiphon pretrain")
-    pretrain(**instantiate(parser, parser.parse_args(words)))
+    pretrain(**training_arguments(words, "antiphon pretrain"))
 
 
 def _embed(words: list[str]) -> None:
@@ -114,18 +113,8 @@ def _demo(words: list[str]) -> None:
     call("antiphon demo", _VERBS["demo"], demo, words, {})
 
 
-def _option(words: list[str], name: str) -> str | None:
-    """The value of an option that must be known before the others can be parsed."""
-    for number, word in enumerate(words):
-        if word.startswith(f"{name}="):
-            return word.partition("=")[2]
-        if word == name and number + 1 < len(words):
-            return words[number + 1]
-    return None
-
-
 def _list(words: list[str]) -> None:
-    from antiphon import augment, datasets, encoders, methods, recipes
+    from antiphon import augment, chain, datasets, encoders, methods, recipes
 
     table = Table(box=None, show_header=False, pad_edge=False)
     for recipe in recipes.names():
@@ -137,7 +126,7 @@ def _list(words: list[str]) -> None:
     ):
         for name, thing in found.items():
             table.add_row(kind, name, (thing.__doc__ or "").splitlines()[0])
-    for preset in augment.PRESETS:
+    for preset in chain.PRESETS:
         table.add_row("chain", preset, "a preset of --augment.augmentations")
     for dataset in datasets.names():
         table.add_row("data set", dataset, datasets.about(dataset))

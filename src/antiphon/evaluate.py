@@ -22,6 +22,7 @@ from antiphon.embed import pack_windows, pick_device, vectors, window_length
 from antiphon.encoders import Encoder, random_init
 from antiphon.encoders.statistics import LogMelStatistics, MFCCStatistics
 from antiphon.files import write_atomically
+from antiphon.folds import repeated_group_folds
 from antiphon.metrics import (
     METRICS,
     Metric,
@@ -33,7 +34,7 @@ from antiphon.metrics import (
     retrieval,
 )
 from antiphon.pack import Pack, pack
-from antiphon.probes import class_probabilities, make_probe, repeated_group_folds
+from antiphon.probes import class_probabilities, make_probe
 from antiphon.progress import bar, console
 from antiphon.runs import Run
 

@@ -132,4 +132,8 @@ def call(
     for name, options in positional.items():
         parser.add_argument(name, **options)
     parser.add_function_arguments(function, skip={*positional, "progress"}, as_positional=False)
+    flags = [n for n, p in inspect.signature(function).parameters.items() if p.default is False]
+    for action in parser._actions:
+        if action.dest in flags:  # --windows alone means --windows true
+            action.nargs, action.const = "?", True
     return function(**vars(parser.instantiate(parser.parse_args(words))))

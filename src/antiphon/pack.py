@@ -167,9 +167,7 @@ def _assemble(
         place = store.places[key]
         seconds = place.frames / sample_rate
         if seconds < minimum_seconds or not place.frames:
-            skipped[track.id] = (
-                f"too short: {seconds:.2f} s, at least {minimum_seconds:.2f} s needed"
-            )
+            skipped[track.id] = f"too short: {seconds:.2f} s, {minimum_seconds:.2f} s are needed"
             continue
         found.append((track, digest, place))
     reasons = [Skipped(t, skipped[t.id]) for t in dataset if t.id in skipped]

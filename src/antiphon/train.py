@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from antiphon import __version__, watch
-from antiphon.augment import Chain
+from antiphon.chain import Chain
 from antiphon.configured import describe
 from antiphon.datasets import Dataset
 from antiphon.datasets import open as open_dataset

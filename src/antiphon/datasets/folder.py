@@ -22,7 +22,7 @@ EXTENSIONS = frozenset(
 
 
 def load(path: str | None, labels: Literal["folder"] | None = None) -> Dataset:
-    """Read a folder; ``labels="folder"`` makes the first sub-folder of each file its class.
+    """Read a folder, or one recording; ``labels="folder"`` makes the first sub-folder the class.
 
     Raises:
         FileNotFoundError: no such folder, or not one recording in it.
@@ -30,9 +30,11 @@ def load(path: str | None, labels: Literal["folder"] | None = None) -> Dataset:
     if path is None:
         raise ValueError("say which folder, for instance folder:~/Music")
     system, root = fsspec.core.url_to_fs(path)
-    root = root.rstrip("/")
+    root, found_files = root.rstrip("/"), sorted(system.find(root))
+    if found_files == [root]:  # one file is a data set too
+        root = str(PurePosixPath(root).parent)
     tracks = []
-    for found in sorted(system.find(root)):
+    for found in found_files:
         inside = PurePosixPath(found).relative_to(root)
         if inside.suffix.lower() not in EXTENSIONS or any(p.startswith(".") for p in inside.parts):
             continue

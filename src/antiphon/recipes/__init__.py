@@ -6,13 +6,15 @@ A recipe is a ``.yaml`` file of this package; its existence is enough. A recipe 
 
 from __future__ import annotations
 
+from argparse import SUPPRESS
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from jsonargparse import Namespace
 
-from antiphon.augment import Chain
+
+from antiphon.chain import Chain
 from antiphon.encoders import Encoder
 from antiphon.encoders import names as encoder_names
 from antiphon.methods import names as method_names
@@ -44,10 +46,44 @@ def recipe(name: str, **settings: Any) -> dict[str, Any]:
     >>> recipe("clmr-mel", **{"train.steps": 6})["train"].steps
     6
     """
-    parser = training_parser(name)
-    words = [f"--{key}={value}" for key, value in settings.items()]
-    made = instantiate(parser, parser.parse_args(["data", "--out=out", *words]))
+    words = ["data", "--out=out", f"--recipe={name}"]
+    made = training_arguments([*words, *(f"--{key}={value}" for key, value in settings.items())])
     return {key: value for key, value in made.items() if key not in {"data", "out"}}
+
+
+def training_arguments(words: Sequence[str], prog: str | None = None) -> dict[str, Any]:
+    """The arguments of ``pretrain`` that a command line stands for, ready to be used.
+
+    Whatever the order of the words, a recipe gives way to a config file, and both to the rest. The
+    initial weights are drawn from the seed.
+    """
+    recipe, rest = _take(list(words), "--recipe")
+    config_file, rest = _take(rest, "--config")
+    parser = training_parser(recipe, prog)
+    given = parser.parse_args([*(["--config", config_file] if config_file else []), *rest])
+    if given.encoder is None or given.method is None:
+        parser.error("say what to train: --recipe NAME, or --encoder and --method")
+    if "data" not in given:
+        parser.error("say what to train on: a folder, a table, or demo")
+    torch.manual_seed(given.seed)
+    made = vars(parser.instantiate(given))
+    left_out = {"config", "recipe", "encoder", "__default_config__"}
+    return {key: value for key, value in made.items() if key not in left_out}
+
+
+def _take(words: list[str], option: str) -> tuple[str | None, list[str]]:
+    """The last value of an option, and the words without it."""
+    value, rest, number = None, [], 0
+    while number < len(words):
+        word = words[number]
+        if word == option and number + 1 < len(words):
+            value, number = words[number + 1], number + 1
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+        else:
+            rest.append(word)
+        number += 1
+    return value, rest
 
 
 def training_parser(recipe: str | None = None, prog: str | None = None) -> Parser:
@@ -58,7 +94,9 @@ def training_parser(recipe: str | None = None, prog: str | None = None) -> Parse
         description=(pretrain.__doc__ or "").partition("Args:")[0].strip(),
         default_config_files=[str(_file(recipe))] if recipe else [],
     )
-    parser.add_argument("data", nargs="?", type=str | None, help="a folder, a table, or demo")
+    parser.add_argument(
+        "data", nargs="?", type=str, default=SUPPRESS, help="a folder, a table, or demo"
+    )
     parser.add_argument("--recipe", default=recipe, help=f"one of: {', '.join(names())}")
     parser.add_argument("--config", action="config", help="a .yaml file; of another run, say")
     parser.add_function_arguments(
@@ -70,18 +108,6 @@ def training_parser(recipe: str | None = None, prog: str | None = None) -> Parse
     parser.add_class_arguments(Optim, "optim")
     parser.add_class_arguments(Chain, "augment")
     return parser
-
-
-def instantiate(parser: Parser, config: Namespace) -> dict[str, Any]:
-    """The arguments of ``pretrain``, with the initial weights drawn from the seed."""
-    if config.encoder is None or config.method is None:
-        parser.error("say what to train: --recipe NAME, or --encoder and --method")
-    if config.data is None:
-        parser.error("say what to train on: a folder, a table, or demo")
-    torch.manual_seed(config.seed)
-    made = vars(parser.instantiate(config))
-    left_out = {"config", "recipe", "encoder", "__default_config__"}
-    return {key: value for key, value in made.items() if key not in left_out}
 
 
 def _file(name: str) -> Path:

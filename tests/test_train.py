@@ -1,0 +1,276 @@
+"""The loop: it learns, it can be killed at any moment, and it says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import safetensors.torch
+import torch
+import yaml
+from torch import Tensor
+
+from antiphon import cli
+from antiphon.chain import Chain
+from antiphon.encoders.melpatch import MelPatch
+from antiphon.excerpts import Batch
+from antiphon.methods import Method
+from antiphon.methods.clmr import CLMR
+from antiphon.optim import Optim
+from antiphon.recipes import recipe, training_arguments
+from antiphon.runs import Run
+from antiphon.train import Train, TrainingStopped, pretrain
+
+
+def small(seed: int = 0, **settings) -> CLMR:
+    torch.manual_seed(seed)
+    return CLMR(MelPatch(8000, bands=32, dim=32, depth=1, seconds=1.0), **settings)
+
+
+def weights(run: Run) -> dict[str, Tensor]:
+    return safetensors.torch.load_file(run.folder / "encoder.safetensors")
+
+
+def test_a_run_is_a_folder(tones, tmp_path):
+    run = pretrain(
+        tones, tmp_path / "run", small(), train=Train(steps=12, batch=8, watch_every=5, log_every=4)
+    )
+    names = {path.name for path in run.folder.iterdir()}
+    assert names >= {
+        "config.yaml", "log.jsonl", "checkpoint", "encoder.safetensors", "card.md", "data.json"
+    }  # fmt: skip
+    events = run.events()
+    assert [e["event"] for e in events if e["event"] not in {"step", "watch"}] == ["start", "end"]
+    assert [e["step"] for e in run.events("step")] == [1, 4, 8, 12]
+    assert [e["step"] for e in run.events("watch")] == [5, 10, 12]
+    assert set(run.events("watch")[0]) >= {
+        "alignment", "uniformity", "effective_rank", "spread", "knn"
+    }  # fmt: skip
+    end = run.events("end")[0]
+    assert end["clips"] == 12 * 8 * 2
+    assert end["peak_memory_mb"] > 50
+    assert list(run.tracks) == [t.id for t in tones.split("train")]
+    assert run.config["split"] == "train"
+    encoder = run.encoder()
+    assert not encoder.training
+    assert not any(p.requires_grad for p in encoder.parameters())
+    assert "MelPatch" in (run.folder / "card.md").read_text()
+
+
+def test_the_same_seed_gives_the_same_weights(tones, tmp_path):
+    settings = {"train": Train(steps=5, batch=4), "progress": False}
+    one = pretrain(tones, tmp_path / "a", small(), **settings)
+    two = pretrain(tones, tmp_path / "b", small(), **settings)
+    other = pretrain(tones, tmp_path / "c", small(), seed=1, **settings)
+    assert one.digest == two.digest != other.digest
+
+
+def test_a_complete_run_is_left_alone(tones, tmp_path):
+    settings = {"train": Train(steps=3, batch=4), "progress": False}
+    before = pretrain(tones, tmp_path / "run", small(), **settings).digest
+    assert pretrain(tones, tmp_path / "run", small(seed=9), **settings).digest == before
+    with pytest.raises(ValueError, match=r"(?s)another config.*steps.*another --out"):
+        pretrain(tones, tmp_path / "run", small(), train=Train(steps=4, batch=4))
+
+
+COMMAND = """
+import sys, torch
+from antiphon import cli
+torch.set_num_threads(1)
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def command(folder, out) -> list[str]:
+    words = f"pretrain {folder} --out {out} --recipe clmr-mel --seed 3 --train.steps 40 "
+    words += "--train.batch 4 --train.checkpoint_minutes 0.002 --train.watch_every 7 "
+    words += "--train.log_every 5 --encoder MelPatch --encoder.sample_rate 8000 "
+    words += "--encoder.seconds 1 --encoder.bands 32 --encoder.dim 32 --optim.name adamw"
+    return [sys.executable, "-c", COMMAND, *words.split()]
+
+
+def test_killed_and_resumed_is_bit_for_bit_the_same(tone_folder, tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    through = subprocess.run(
+        command(tone_folder, tmp_path / "through"),
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert through.returncode == 0, through.stderr.decode()
+    kills = 0
+    for _ in range(20):
+        process = subprocess.Popen(
+            command(tone_folder, tmp_path / "killed"), env=environment, stderr=subprocess.DEVNULL
+        )
+        checkpoint = tmp_path / "killed" / "checkpoint"
+        seen = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if checkpoint.exists() and checkpoint.stat().st_mtime_ns > seen and kills < 3:
+                time.sleep(0.05 * kills)  # at different moments of the loop
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.005)
+        process.wait()
+        if process.returncode == 0:
+            break
+    assert kills >= 1
+    one, two = Run(tmp_path / "through"), Run(tmp_path / "killed")
+    assert len(two.events("resume")) == kills
+    assert two.events("end")
+    a, b = weights(one), weights(two)
+    assert all(a[key].equal(b[key]) for key in a)
+    steps = [e["step"] for e in two.events("step")]
+    assert steps == sorted(set(steps))
+    left = [path.name for path in two.folder.iterdir() if path.name.endswith(".partial")]
+    assert len(left) <= kills
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tones, tmp_path, capsys, monkeypatch):
+    class Interrupted(CLMR):
+        def after_step(self, progress: float) -> None:
+            if progress >= 0.5:
+                raise KeyboardInterrupt
+
+    torch.manual_seed(0)
+    method = Interrupted(MelPatch(8000, bands=32, dim=32, depth=1, seconds=1.0))
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(tones, tmp_path / "run", method, train=Train(steps=4, batch=4))
+    assert Run(tmp_path / "run").load_checkpoint()["step"] == 1
+    monkeypatch.setattr(cli, "_demo", lambda words: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert cli.main(["demo"]) == 130
+    assert "same command goes on" in capsys.readouterr().err
+
+
+def test_learning_on_synthetic_tracks(tones, tmp_path):
+    """B = 8: chance is log 15 = 2.708 (specs: falls well below)."""
+    run = pretrain(
+        tones.split("train"),
+        tmp_path / "run",
+        small(temperature=0.5),
+        Chain("none"),
+        Optim("adamw", lr=3e-3, warmup=0.05, schedule="cosine"),
+        Train(steps=150, batch=8, watch_every=50),
+        split="all",
+        progress=False,
+    )
+    losses = [e["loss"] for e in run.events("step")]
+    assert losses[0] > 1.5
+    assert losses[-1] < 1.6
+    assert run.events("step")[-1]["accuracy"] > 0.8
+
+
+def test_accumulation_sees_more_batches(tones, tmp_path):
+    run = pretrain(
+        tones,
+        tmp_path / "run",
+        small(),
+        train=Train(steps=3, batch=4, accumulate=2),
+        progress=False,
+    )
+    assert run.events("end")[0]["clips"] == 3 * 4 * 2 * 2
+
+
+class Broken(Method):
+    """Its loss is not finite after some steps."""
+
+    views = 1
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        loss = self.encoder.embed(batch.views[0]).square().mean()
+        return {"loss": loss * torch.nan}
+
+
+class Collapsing(Method):
+    """Teaches the encoder to say the same of everything."""
+
+    views = 1
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        vectors = self.encoder.embed(batch.views[0])
+        return {"loss": (vectors - 1.0).square().mean()}
+
+
+class Dead(MelPatch):
+    """Says the same of everything."""
+
+    def embed(self, x: Tensor) -> Tensor:
+        return super().embed(x) * 0 + 1
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_what_to_try(tones, tmp_path):
+    with pytest.raises(TrainingStopped, match=r"loss is nan. Try a lower --optim.lr"):
+        pretrain(tones, tmp_path / "run", Broken(small().encoder), train=Train(steps=9, batch=4))
+
+
+def test_a_collapse_stops_and_says_what_to_try(tones, tmp_path):
+    dead = Dead(8000, bands=32, dim=32, depth=1, seconds=1.0)
+    with pytest.raises(TrainingStopped, match=r"(?s)collapsed.*Try"):
+        pretrain(tones, tmp_path / "run", CLMR(dead), train=Train(steps=40, batch=4, watch_every=5))
+    assert len(Run(tmp_path / "run").events("watch")) == 2
+
+
+def test_a_method_says_what_encoder_it_needs():
+    class Causal(Broken):
+        needs = frozenset({"causal"})
+
+    with pytest.raises(ValueError, match="needs a causal encoder; MelPatch is not"):
+        Causal(small().encoder)
+
+
+def test_tensorboard_if_asked(tones, tmp_path):
+    run = pretrain(
+        tones, tmp_path / "run", small(), train=Train(steps=2, batch=4, tensorboard=True)
+    )
+    assert list((run.folder / "tensorboard").glob("events.out.*"))
+
+
+def test_bf16_trains(tones, tmp_path):
+    run = pretrain(
+        tones, tmp_path / "run", small(), train=Train(steps=3, batch=4, precision="bf16-mixed")
+    )
+    assert all(value.isfinite().all() for value in weights(run).values())
+
+
+def test_reading_a_checkpoint_runs_no_code(tones, tmp_path):
+    run = pretrain(tones, tmp_path / "run", small(), train=Train(steps=2, batch=4))
+
+    class Evil:
+        def __reduce__(self):
+            return (os.system, ("touch " + str(tmp_path / "harm"),))
+
+    torch.save({"method": Evil()}, run.folder / "checkpoint")
+    with pytest.raises(Exception, match=r"[Ww]eights"):
+        run.load_checkpoint()
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_config_repeats_the_run(tone_folder, tmp_path):
+    words = command(tone_folder, tmp_path / "one")[3:]
+    words[words.index("--train.steps") + 1] = "4"
+    assert cli.main(words) == 0
+    config = tmp_path / "one" / "config.yaml"
+    assert cli.main(["pretrain", "--config", str(config), "--out", str(tmp_path / "two")]) == 0
+    assert yaml.safe_load(config.read_text()) == Run(tmp_path / "two").config
+    assert Run(tmp_path / "one").digest == Run(tmp_path / "two").digest
+
+
+def test_recipe_then_config_then_command_line(tmp_path):
+    assert recipe("clmr-mel")["train"].steps == 5000
+    (tmp_path / "c.yaml").write_text("train: {steps: 70, batch: 6}\n")
+    words = f"demo --out x --train.batch 5 --config {tmp_path}/c.yaml --recipe clmr-mel".split()
+    train = training_arguments(words)["train"]
+    assert (train.steps, train.batch, train.clip) == (70, 5, 1.0)
+
+
+def test_the_log_is_json_lines(tones, tmp_path):
+    run = pretrain(tones, tmp_path / "run", small(), train=Train(steps=2, batch=4))
+    for line in (run.folder / "log.jsonl").read_text().splitlines():
+        assert "event" in json.loads(line)
