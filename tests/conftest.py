@@ -54,6 +54,38 @@ def tones(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return Dataset("tones", tuple(tracks), splits={"train": ids[:10], "test": ids[10:]})
 
 
+def buried_tones(number: int, seconds: float = 8.0, rate: int = RATE) -> np.ndarray:
+    """A 'track': two tones of its own, under noise whose colour and level change each half second.
+
+    Only the tones tell tracks apart, and untrained features hear mostly the noise.
+    """
+    draw = np.random.default_rng(1000 + number)
+    count, half = round(seconds * rate), rate // 2
+    t = np.arange(count) / rate
+    tones = [250, 520, 1100, 2300][number % 4] * draw.uniform(0.75, 1.3, 2)
+    sound = 0.1 * np.sin(2 * np.pi * tones[:, None] * t).sum(0)
+    for start in range(0, count, half):
+        spectrum = np.fft.rfft(draw.standard_normal(half))
+        f = np.linspace(0, 1, len(spectrum))
+        ripple = draw.uniform(-2, 2) * np.cos(2 * np.pi * draw.uniform(0.5, 3) * f)
+        noise = np.fft.irfft(spectrum * np.exp(draw.uniform(-4, 4) * f + ripple), half)
+        sound[start : start + half] += draw.uniform(0.07, 0.35) * noise / noise.std()
+    return np.clip(0.3 * sound, -1, 1).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def buried(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Forty-eight tracks of buried tones, in four registers; half of them to train on."""
+    folder = tmp_path_factory.mktemp("buried")
+    tracks = []
+    for number in range(48):
+        path = folder / f"{number:02d}.wav"
+        soundfile.write(path, buried_tones(number), RATE)
+        tracks.append(Track(path.stem, str(path), (f"register {number % 4}",)))
+    ids = tuple(t.id for t in tracks)
+    return Dataset("buried", tuple(tracks), splits={"train": ids[:24], "test": ids[24:]})
+
+
 @pytest.fixture
 def tone_folder(tones: Dataset) -> Path:
     return Path(tones.tracks[0].path).parent

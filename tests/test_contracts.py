@@ -126,15 +126,15 @@ class TestDatasetContract:
 
     def test_it_refuses_to_guess(self, name, tmp_path):
         load = __import__(f"antiphon.datasets.{name}", fromlist=["load"]).load
-        try:
-            dataset = load(None)
-        except ValueError as error:
-            assert "say which" in str(error)
-        else:
-            assert dataset.name == name
-            assert dataset.licence
-            assert dataset.citation
-            assert all(Path(track.path).is_file() for track in dataset)
+        if name in {"folder", "table"}:
+            with pytest.raises(ValueError, match="say which"):
+                load(None)
+            return
+        dataset = load(None)
+        assert dataset.name == name
+        assert dataset.licence
+        assert dataset.citation
+        assert all(Path(track.path).is_file() for track in dataset)
 
 
 @pytest.mark.parametrize("name", recipes.names())

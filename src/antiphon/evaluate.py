@@ -414,7 +414,9 @@ def _keep(
     run: Run, dataset: str, rows: list[dict[str, Any]], details: list[dict[str, Any]]
 ) -> None:
     """Beside the scores of other data sets; the same probe's earlier rows are replaced."""
-    before = run.read("scores.json", {"scores": [], "details": []})
+    before = run.read("scores.json", {})
+    if before.get("model_hash") != run.digest:  # of weights that are no more
+        before = {"scores": [], "details": []}
 
     def key(row: dict[str, Any]) -> tuple[str, str]:
         return row["dataset"], row["probe"]
@@ -423,6 +425,7 @@ def _keep(
     run.write(
         "scores.json",
         {
+            "model_hash": run.digest,
             "scores": [r for r in before["scores"] if key(r) not in new] + rows,
             "details": [d for d in before["details"] if key(d) not in new] + details,
         },

@@ -102,23 +102,28 @@ def curve(
         return _inline(figure, about)
 
 
-def whiskers(rows: Sequence[dict[str, Any]], about: str) -> str:
+def whiskers(rows: Sequence[dict[str, Any]], about: str) -> str | None:
     """The models' scores with their intervals, and the differences to the first against zero.
+
+    None if there is no score to draw.
 
     Args:
         rows: of one metric: ``model, value, low, high, difference``, the last one either None or
             ``difference, low, high, beyond``.
         about: what the figure shows, for who can't see it.
     """
+    if all(row["value"] is None for row in rows):
+        return None
     places = range(len(rows))
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.7, 0.75 + 0.25 * len(rows)), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
+        left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.08})
         for axes in (left, right):
             axes.grid(axis="y", visible=False)
             axes.spines["left"].set_visible(False)
             axes.tick_params(axis="y", length=0)
             axes.locator_params(axis="x", nbins=4)
+            axes.margins(x=0.08)
         colours = {"more": _ACCENT, "less": _BAD}
         for place, row in zip(places, rows, strict=True):
             if row["value"] is not None:
@@ -129,7 +134,6 @@ def whiskers(rows: Sequence[dict[str, Any]], about: str) -> str:
                 ends = d["low"], d["high"]
                 _whisker(right, place, d["difference"], *ends, "D", colours.get(d["beyond"]))
         right.axvline(0, color=_INK, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
-        right.margins(x=0.1)
         left.set_yticks(list(places), [row["model"] for row in rows])
         for label in left.get_yticklabels():
             label.set_color(_INK)

@@ -69,11 +69,18 @@ def teach(message: str, known: list[str], classes: dict[str, str]) -> str:
         word = next((w for w in match[1].split() if w.startswith("-")), match[1].split()[0])
         option = word.partition("=")[0]
         return f"there is no option {option!r}{_near(option, known)}{_siblings(option, known)}"
+    if match := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
+        option = f"--{match[1]}.{match[2]}"
+        return f"there is no setting {option[2:]!r}{_near(option, known)}{_siblings(option, known)}"
     if match := re.search(r"Option '([^']+)' is not accepted", message):
         option = f"--{match[1]}"
         return f"there is no setting {match[1]!r}{_near(option, known)}{_siblings(option, known)}"
-    if match := re.search(r"Key \"([^\"]+)\" is required", message):
-        return f"--{match[1]} is needed"
+    if match := re.search(r"arguments are required: (.+)", message):
+        needed = match[1].split(", ")
+        if "method" in needed:
+            return "say what to train: --recipe NAME, or --encoder and --method"
+        dashed = [f"--{name}" if f"--{name}" in known else name.upper() for name in needed]
+        return f"these are needed: {', '.join(dashed)}"
     if key and (cause := _cause(message)):
         return f"--{key}: {cause}"
     return message.strip()

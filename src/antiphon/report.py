@@ -210,18 +210,14 @@ def _data(sheet: Row | None) -> Row | None:
 
 def _cost(run: Run, start: Row) -> Row:
     end, step = _last(run.events("end")), _last(run.events("step"))
+    at_end = ("clips", "peak_memory_mb", "peak_gpu_memory_mb")
+    at_start = ("encoder_parameters", "device", "machine", "torch", "python")
     return {
         "steps": end.get("steps", step.get("step", 0)),
-        "clips": end.get("clips"),
-        "clips_per_second": end.get("clips_per_second", step.get("clips_per_second")),
         "seconds": end.get("seconds", step.get("seconds")),
-        "peak_memory_mb": end.get("peak_memory_mb"),
-        "peak_gpu_memory_mb": end.get("peak_gpu_memory_mb"),
-        "encoder_parameters": start.get("encoder_parameters"),
-        "device": start.get("device"),
-        "machine": start.get("machine"),
-        "torch": start.get("torch"),
-        "python": start.get("python"),
+        "clips_per_second": end.get("clips_per_second", step.get("clips_per_second")),
+        **{name: end.get(name) for name in at_end},
+        **{name: start.get(name) for name in at_start},
         "resumed": len(run.events("resume")),
     }
 
@@ -279,7 +275,7 @@ def _tables(scores: Sequence[Row]) -> list[Row]:
     order = {model: number for number, model in enumerate(MODELS)}
     found = []
     for (dataset, split, probe), metrics in tables.items():
-        parts = []
+        parts: list[Row] = []
         for metric, rows in metrics.items():
             rows.sort(key=lambda row: order.get(row["model"], len(order)))
             paired = {d["against"]: d for row in rows for d in row["paired"]}
@@ -291,8 +287,7 @@ def _tables(scores: Sequence[Row]) -> list[Row]:
             about = f"{name} of each model on {dataset}, {split}, {probe}, with 95 % intervals"
             figure = whiskers(lines, f"{about}; the table beside it has the figures")
             parts.append({"name": name, "question": question, "rows": lines, "figure": figure})
-        first = next(iter(metrics.values()))[0]
-        found.append({"about": first, "parts": parts})
+        found.append({"about": parts[0]["rows"][0], "parts": parts})
     return found
 
 
@@ -314,10 +309,8 @@ def _curves(facts: Row) -> list[Row]:
         svg = curve(events, name, about, until, level if name == "loss" else None)
         last = next((e[name] for e in reversed(events) if e.get(name) is not None), None)
         if svg:
-            small = name == "lr"
-            found.append(
-                {"title": title, "question": question, "svg": svg, "last": last, "small": small}
-            )
+            entry = {"title": title, "question": question, "svg": svg, "last": last}
+            found.append({**entry, "small": name == "lr"})
     return found
 
 
@@ -402,6 +395,5 @@ def _duration(seconds: float | None) -> str:
         return "–"
     if seconds < 120:
         return f"{_number(float(seconds))} s"
-    minutes = round(seconds / 60)
-    hours, minutes = divmod(minutes, 60)
+    hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-
 from antiphon.chain import Chain
 from antiphon.encoders import Encoder
 from antiphon.encoders import names as encoder_names
@@ -61,7 +60,7 @@ def training_arguments(words: Sequence[str], prog: str | None = None) -> dict[st
     config_file, rest = _take(rest, "--config")
     parser = training_parser(recipe, prog)
     given = parser.parse_args([*(["--config", config_file] if config_file else []), *rest])
-    if given.encoder is None or given.method is None:
+    if given.encoder is None:
         parser.error("say what to train: --recipe NAME, or --encoder and --method")
     if "data" not in given:
         parser.error("say what to train on: a folder, a table, or demo")
