@@ -21,8 +21,9 @@ PACKAGE = Path(antiphon.__file__).parent
 ORDER = [
     "files", "progress", "configured", "datasets", "audio", "survey", "pack", "excerpts",
     "features", "dsp", "augment", "chain", "encoders", "losses", "methods", "optim", "watch",
-    "runs", "train", "embed", "metrics", "folds", "probes", "evaluate", "figures", "report",
-    "options", "recipes", "demo", "cli",
+    "runs", "cards", "train", "embed", "metrics", "folds", "probes", "protocol", "scores",
+    "evaluate", "figures",
+    "report", "options", "recipes", "demo", "cli",
 ]  # fmt: skip
 
 

@@ -16,11 +16,12 @@ from antiphon.datasets import Dataset
 from antiphon.embed import pack_windows, vectors
 from antiphon.encoders import random_init
 from antiphon.encoders.melpatch import MelPatch
-from antiphon.evaluate import MODELS, format_scores, probe
+from antiphon.evaluate import probe
 from antiphon.methods.clmr import CLMR
 from antiphon.optim import Optim
 from antiphon.pack import pack
 from antiphon.probes import make_probe
+from antiphon.scores import MODELS, format_scores
 from antiphon.train import Train, pretrain
 
 
@@ -192,5 +193,14 @@ def test_scores_are_kept_in_the_run_and_replaced_not_doubled(run, tones):
 def test_the_table_as_text(rows):
     text = format_scores(rows)
     assert "tones / unheard" in text
-    assert "majority" in text.splitlines()[0]
-    assert len({len(line) for line in text.splitlines()}) == 1
+    assert "pretrained" in text
+    assert text.count("pre-trained: ") == sum(len(row["paired"]) for row in rows)
+    assert max(map(len, text.splitlines())) < 100
+
+
+def test_pooling_is_an_option(learned, buried):
+    settings = {"probes": (), "retrieval_seconds": 1.0, "resamples": 50, "progress": False}
+    one = probe(learned, buried, pooling="mean", **settings)
+    two = probe(learned, buried, pooling="mean+std", **settings)
+    own = probe(learned, buried, **settings)
+    assert two == own != one

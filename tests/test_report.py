@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from antiphon.evaluate import MODELS
 from antiphon.figures import curve, track_map
 from antiphon.report import beyond, report, verdict
 from antiphon.runs import Run
+from antiphon.scores import MODELS
 
 HOSTILE = "<script>alert(1)</script>"
 CONFIG: dict[str, Any] = {

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -274,3 +275,8 @@ def test_the_log_is_json_lines(tones, tmp_path):
     run = pretrain(tones, tmp_path / "run", small(), train=Train(steps=2, batch=4))
     for line in (run.folder / "log.jsonl").read_text().splitlines():
         assert "event" in json.loads(line)
+
+
+def test_one_track_is_not_enough(tones, tmp_path):
+    with pytest.raises(ValueError, match="only one here"):
+        pretrain(replace(tones, tracks=tones.tracks[:1], splits={}), tmp_path / "run", small())

@@ -95,7 +95,8 @@ def _embed(words: list[str]) -> None:
 
 
 def _probe(words: list[str]) -> None:
-    from antiphon.evaluate import format_scores, probe
+    from antiphon.evaluate import probe
+    from antiphon.scores import format_scores
 
     rows = call("antiphon probe", _VERBS["probe"], probe, words, {"run": _RUN, "data": _DATA})
     print(format_scores(rows))

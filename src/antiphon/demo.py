@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from antiphon.evaluate import format_scores, probe
+from antiphon.evaluate import probe
 from antiphon.progress import console
 from antiphon.recipes import recipe
 from antiphon.report import report
+from antiphon.scores import format_scores
 from antiphon.train import pretrain
 
 

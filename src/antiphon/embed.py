@@ -22,7 +22,7 @@ from antiphon import audio
 from antiphon.configured import describe
 from antiphon.datasets import Dataset, Track
 from antiphon.datasets import open as open_dataset
-from antiphon.encoders import Encoder
+from antiphon.encoders import Encoder, Pooling
 from antiphon.files import write_atomically
 from antiphon.pack import Pack
 from antiphon.progress import bar, console
@@ -117,6 +117,7 @@ def embed(
     out: str | Path,
     windows: bool = False,
     seconds: float | None = None,
+    pooling: Pooling | None = None,
     batch: int = 64,
     device: str = "auto",
     progress: bool = True,
@@ -133,6 +134,7 @@ def embed(
             are in its metadata.
         windows: one row a window, instead of one a track with the mean over its windows.
         seconds: length of a window; default the encoder's own.
+        pooling: of the encoder's frames over time; default the encoder's own.
         batch: windows at once.
         device: auto takes a GPU if there is one.
         progress: show how far it is.
@@ -145,6 +147,7 @@ def embed(
     """
     run = Run.open(run)
     encoder = run.encoder().to(pick_device(device))
+    encoder.pooling = pooling or encoder.pooling
     length = window_length(encoder, seconds)
     datasets = [open_dataset(d) for d in ([data] if isinstance(data, str | Dataset) else data)]
     tracks = list({(t.path, t.start): t for d in datasets for t in d}.values())
@@ -155,6 +158,7 @@ def embed(
         "sample_rate": str(encoder.sample_rate),
         "window_seconds": repr(length / encoder.sample_rate),
         "rows": "windows" if windows else "tracks",
+        "pooling": encoder.pooling,
     }
     out = Path(out)
     parts = _Parts(out, about, encoder.embedding_dim)

@@ -6,7 +6,7 @@ difference between the pre-trained encoder and a baseline has an interval of its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,30 +19,18 @@ from numpy.typing import NDArray
 from antiphon.datasets import Dataset
 from antiphon.datasets import open as open_dataset
 from antiphon.embed import pack_windows, pick_device, vectors, window_length
-from antiphon.encoders import Encoder, random_init
+from antiphon.encoders import Encoder, Pooling, random_init
 from antiphon.encoders.statistics import LogMelStatistics, MFCCStatistics
 from antiphon.files import write_atomically
-from antiphon.folds import repeated_group_folds
-from antiphon.metrics import (
-    METRICS,
-    Metric,
-    Resamples,
-    average_windows,
-    interval,
-    paired_interval,
-    resample_groups,
-    retrieval,
-)
+from antiphon.metrics import METRICS, Metric, average_windows, resample_groups, retrieval
 from antiphon.pack import Pack, pack
 from antiphon.probes import class_probabilities, make_probe
 from antiphon.progress import bar, console
+from antiphon.protocol import Fold, Protocol, divide, targets
 from antiphon.runs import Run
-
-MODELS = ("pretrained", "random-init", "log-mel", "mfcc", "majority")
-"""What stands in every table: the run's encoder and what it must beat."""
+from antiphon.scores import detail_of, keep, score_rows
 
 ProbeName = Literal["linear", "mlp", "logistic", "knn"]
-_SMALL = 1000  # tracks: below, a data set without splits is cross-validated several times
 
 
 @dataclass(frozen=True)
@@ -53,26 +41,6 @@ class _Embedded:
     owners: NDArray[np.int64]
 
 
-Fold = tuple[NDArray[np.int64], NDArray[np.int64] | None, NDArray[np.int64]]
-
-
-@dataclass(frozen=True)
-class _Protocol:
-    """How tracks are divided.
-
-    Attributes:
-        name: what the score table says of it.
-        split: the name of the tested split.
-        folds: for each replicate a list of (training, validation or None, test) track numbers.
-        tested: the tracks that each replicate tests, in this order.
-    """
-
-    name: str
-    split: str
-    folds: list[list[Fold]]
-    tested: NDArray[np.int64]
-
-
 def probe(
     run: str | Path | Run,
     data: str | Dataset,
@@ -81,6 +49,7 @@ def probe(
     seeds: int = 3,
     seconds: float | None = None,
     retrieval_seconds: float = 10.0,
+    pooling: Pooling | None = None,
     resamples: int = 1000,
     device: str = "auto",
     cache: str | None = None,
@@ -101,6 +70,7 @@ def probe(
         seeds: how often each probe is fitted; scores are means over these.
         seconds: length of the windows that probes see; default the encoder's own.
         retrieval_seconds: length of the excerpts that are retrieved.
+        pooling: of the encoder's frames over time; default the encoder's own.
         resamples: bootstrap resamples of the groups, for the 95 % intervals.
         device: auto takes a GPU if there is one.
         cache: where decoded audio is kept.
@@ -119,6 +89,8 @@ def probe(
     encoder = run.encoder()
     packed = pack(dataset, encoder.sample_rate, cache, progress=progress)
     models = _models(encoder, run.config["seed"])
+    for name in ("pretrained", "random-init"):
+        models[name].pooling = pooling or encoder.pooling
     where = pick_device(device)
     heard = np.array([digest in set(run.tracks.values()) for digest in packed.digests])
     rows, details = [], []
@@ -134,8 +106,8 @@ def probe(
             found[name] = _embed(model.to(where), packed, length)
             advance(1, name)
     if dataset.task != "none":
-        y, usable = _targets(dataset, packed)
-        protocol = _protocol(dataset, packed, y, usable, seeds)
+        y, usable = targets(dataset, packed)
+        protocol = divide(dataset, packed, y, usable, seeds)
         with bar("probing", len(probes) * len(found), progress) as advance:
             for probe_name in probes:
                 new, detail = _probe_rows(
@@ -143,7 +115,7 @@ def probe(
                 )
                 rows += new
                 details.append(detail)
-    _keep(run, dataset.name, rows, details)
+    keep(run, dataset.name, rows, details)
     _write_embeddings(run, dataset, packed, found["pretrained"], heard)
     if progress and packed.skipped:
         console.print(f"{len(packed.skipped)} tracks were skipped", style="yellow")
@@ -208,87 +180,12 @@ def _retrieval_rows(
             for name, r in results.items()
         }
         metrics: dict[str, Metric] = {n: _mean_of(values) for n, values in hits.items()}
-        rows += _table(metrics, drawn, {**about, "metric": metric})
+        rows += score_rows(metrics, drawn, {**about, "metric": metric})
     return rows
 
 
 def _mean_of(values: NDArray[np.float64]) -> Metric:
     return lambda rows: float(values[rows].mean())
-
-
-def _table(
-    metrics: Mapping[str, Metric], drawn: Resamples, about: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """A row a model; the pre-trained one's has its differences to all others."""
-    rows = []
-    for name, metric in metrics.items():
-        low, high = interval(metric, drawn)
-        whole = metric(drawn.everything)
-        paired = []
-        if name == "pretrained":
-            for other in metrics:
-                if other != name:
-                    d = paired_interval(metric, metrics[other], drawn)
-                    paired.append(
-                        {"against": other, **{k: _number(v) for k, v in d._asdict().items()}}
-                    )
-        rows.append(
-            {
-                "model": name,
-                **about,
-                "value": _number(float(whole)),
-                "low": _number(low),
-                "high": _number(high),
-                "skipped": getattr(whole, "skipped", 0),
-                "paired": paired,
-            }
-        )
-    return rows
-
-
-def _number(value: float) -> float | None:
-    """JSON has no NaN: what is undefined is null."""
-    return None if np.isnan(value) else round(float(value), 6)
-
-
-def _targets(dataset: Dataset, packed: Pack) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Class numbers ``(n,)`` or tags ``(n, c)``, and which tracks can be probed with."""
-    index = {name: number for number, name in enumerate(dataset.classes)}
-    if dataset.task == "multiclass":
-        y = np.array([index[t.labels[0]] if t.labels else -1 for t in packed.tracks])
-        return y, y >= 0
-    y = np.zeros((len(packed), len(index)), np.int64)
-    for number, track in enumerate(packed.tracks):
-        y[number, [index[label] for label in track.labels]] = 1
-    return y, np.ones(len(packed), bool)
-
-
-def _protocol(
-    dataset: Dataset, packed: Pack, y: NDArray[np.int64], usable: NDArray[np.bool_], seeds: int
-) -> _Protocol:
-    numbers = np.flatnonzero(usable)
-    if "test" in dataset.splits and "train" in dataset.splits:
-        member = {
-            split: np.array([n for n in numbers if packed.tracks[n].id in set(ids)], dtype=np.int64)
-            for split, ids in dataset.splits.items()
-        }
-        for split in ("train", "test"):
-            if len(member[split]) < 2:
-                raise ValueError(
-                    f"data set {dataset.name!r}: its {split} split has no usable tracks"
-                )
-        one: list[Fold] = [(member["train"], member.get("valid"), member["test"])]
-        return _Protocol(f"train -> test, {seeds} seeds", "test", [one] * seeds, member["test"])
-    groups = np.array([packed.tracks[n].group for n in numbers])
-    folds, repeats = min(5, len(set(groups))), seeds if len(numbers) < _SMALL else 1
-    cut = list(repeated_group_folds(y[numbers], groups, folds, repeats))
-    replicates: list[list[Fold]] = [
-        [(numbers[train], None, numbers[test]) for train, test in cut[r * folds : (r + 1) * folds]]
-        for r in range(repeats)
-    ]
-    return _Protocol(
-        f"group-wise {folds}-fold cross-validation, {repeats} times", "all", replicates, numbers
-    )
 
 
 def _probe_rows(
@@ -297,7 +194,7 @@ def _probe_rows(
     packed: Pack,
     dataset: Dataset,
     y: NDArray[np.int64],
-    protocol: _Protocol,
+    protocol: Protocol,
     heard: NDArray[np.bool_],
     resamples: int,
     advance: Callable[..., None],
@@ -328,13 +225,13 @@ def _probe_rows(
     rows = []
     for metric, function in METRICS[dataset.task or "none"].items():
         metrics = {n: _Replicated(function, y[tested], p) for n, p in predictions.items()}
-        rows += _table(metrics, drawn, {**about, "metric": metric})
+        rows += score_rows(metrics, drawn, {**about, "metric": metric})
     detail = {
         "probe": probe_name,
         "dataset": dataset.name,
         "classes": list(dataset.classes),
         "task": dataset.task,
-        **_detail(dataset, y[tested], predictions["pretrained"]),
+        **detail_of(dataset, y[tested], predictions["pretrained"]),
     }
     return rows, detail
 
@@ -393,45 +290,6 @@ def _majority(
     return out[tested]
 
 
-def _detail(dataset: Dataset, y: NDArray[np.int64], p: NDArray[np.float64]) -> dict[str, Any]:
-    """What the report draws: a confusion matrix, or each tag's scores."""
-    mean = p.mean(0)
-    if dataset.task == "multiclass":
-        confusion = np.zeros((len(dataset.classes),) * 2, np.int64)
-        np.add.at(confusion, (y, mean.argmax(1)), 1)
-        return {"confusion": confusion.tolist()}
-    tags = {}
-    for number, tag in enumerate(dataset.classes):
-        one = (y[:, [number]], mean[:, [number]])
-        tags[tag] = {
-            metric: _number(METRICS["multilabel"][metric](*one).value)
-            for metric in ("roc-auc-tag", "pr-auc-tag")
-        } | {"positives": int(y[:, number].sum())}
-    return {"tags": tags}
-
-
-def _keep(
-    run: Run, dataset: str, rows: list[dict[str, Any]], details: list[dict[str, Any]]
-) -> None:
-    """Beside the scores of other data sets; the same probe's earlier rows are replaced."""
-    before = run.read("scores.json", {})
-    if before.get("model_hash") != run.digest:  # of weights that are no more
-        before = {"scores": [], "details": []}
-
-    def key(row: dict[str, Any]) -> tuple[str, str]:
-        return row["dataset"], row["probe"]
-
-    new = {key(row) for row in rows}
-    run.write(
-        "scores.json",
-        {
-            "model_hash": run.digest,
-            "scores": [r for r in before["scores"] if key(r) not in new] + rows,
-            "details": [d for d in before["details"] if key(d) not in new] + details,
-        },
-    )
-
-
 def _write_embeddings(
     run: Run, dataset: Dataset, packed: Pack, embedded: _Embedded, heard: NDArray[np.bool_]
 ) -> None:
@@ -454,36 +312,3 @@ def _write_embeddings(
 def _rows_of(owners: NDArray[np.int64], count: int) -> Iterator[NDArray[np.int64]]:
     order = np.argsort(owners, kind="stable")
     return iter(np.split(order, np.cumsum(np.bincount(owners, minlength=count))[:-1]))
-
-
-def format_scores(rows: Sequence[dict[str, Any]]) -> str:
-    """The score table as text: a line a score, the models side by side."""
-    lines = []
-    keys = dict.fromkeys((r["dataset"], r["split"], r["probe"], r["metric"]) for r in rows)
-    present = [m for m in MODELS if any(r["model"] == m for r in rows)]
-    lines.append(
-        f"{'dataset / split':20} {'probe':10} {'metric':13}" + "".join(f"{m:>24}" for m in present)
-    )
-    for dataset, split, probe_name, metric in keys:
-        cells = []
-        for model in present:
-            row = next(
-                (
-                    r
-                    for r in rows
-                    if (r["dataset"], r["split"], r["probe"], r["metric"], r["model"])
-                    == (dataset, split, probe_name, metric, model)
-                ),
-                None,
-            )
-            cells.append(f"{_cell(row):>24}")
-        lines.append(f"{f'{dataset} / {split}':20} {probe_name:10} {metric:13}" + "".join(cells))
-    return "\n".join(lines)
-
-
-def _cell(row: dict[str, Any] | None) -> str:
-    if row is None or row["value"] is None:
-        return "-"
-    if row["low"] is None:
-        return f"{row['value']:.3f}"
-    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"

@@ -54,8 +54,28 @@ class LogMel(nn.Module):
                 pad_mode="constant",
                 return_complex=True,
             )
-            power = torch.view_as_real(spectrum).square().sum(-1)
+            power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
             return (power.transpose(1, 2) @ self.filters).clamp_min(self.floor).log()  # type: ignore[operator]
+
+
+class MelFrontEnd(nn.Module):
+    """Log-mel frames on a scale that a network likes, whatever the recording's level.
+
+    The mean over the whole excerpt is taken off, so that a gain changes nothing.
+
+    Shape:
+        ``(B, 1, T) -> (B, 1 + T // hop, bands)``.
+    """
+
+    def __init__(self, sample_rate: int, bands: int, hop: int = 256) -> None:
+        super().__init__()
+        self.log_mel = LogMel(sample_rate, bands, hop=hop, floor=1e-6)
+        self.hop = hop
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute the frames."""
+        frames = self.log_mel(x)
+        return (frames - frames.mean((1, 2), keepdim=True)) / 3.0
 
 
 class MFCC(nn.Module):

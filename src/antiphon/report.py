@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from antiphon.evaluate import MODELS
 from antiphon.files import write_atomically, write_json
 from antiphon.runs import Run
+from antiphon.scores import MODELS
 
 Row = dict[str, Any]
 

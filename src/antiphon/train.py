@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from antiphon import __version__, watch
+from antiphon.cards import card, data_sheet
 from antiphon.chain import Chain
 from antiphon.configured import describe
 from antiphon.datasets import Dataset
@@ -136,9 +137,14 @@ def pretrain(
     tracks = pack(dataset, encoder.sample_rate, cache, encoder.seconds, progress=progress)
     if progress:
         _say_skipped(tracks, len(dataset))
+    if len(tracks) < 2 <= method.views:
+        raise ValueError(
+            f"{type(method).__name__} tells tracks apart, and there is only one here: give it a "
+            "folder of several, or a table that cuts a long recording into parts (start, seconds)"
+        )
     excerpts = Excerpts(tracks, encoder.window, train.batch, method.views, seed)
     run.write_config(config)
-    run.write("data.json", _data_sheet(dataset, tracks))
+    run.write("data.json", data_sheet(dataset, tracks))
     loop = _Loop(run, method, augment, optim, train, excerpts, progress)
     loop.run_to_end()
     return run
@@ -200,7 +206,7 @@ class _Loop:
                 raise
         self._save()
         self._log_end()
-        (self.run.folder / "card.md").write_text(_card(self.run), encoding="utf-8")
+        (self.run.folder / "card.md").write_text(card(self.run), encoding="utf-8")
 
     def _batches(self, step: int) -> list[tuple[Batch, list[list[torch.Generator]]]]:
         first = step * self.train.accumulate
@@ -388,19 +394,6 @@ def _check_same(run: Run, config: dict[str, Any]) -> None:
         )
 
 
-def _data_sheet(dataset: Dataset, tracks: Pack) -> dict[str, Any]:
-    return {
-        "name": dataset.name,
-        "licence": dataset.licence,
-        "citation": dataset.citation,
-        "homepage": dataset.homepage,
-        "hours": tracks.seconds / 3600,
-        "classes": list(dataset.classes),
-        "tracks": dict(zip((t.id for t in tracks.tracks), tracks.digests, strict=True)),
-        "skipped": [{"path": s.track.id, "reason": s.reason} for s in tracks.skipped],
-    }
-
-
 def _say_skipped(tracks: Pack, asked: int) -> None:
     hours = tracks.seconds / 3600
     console.print(
@@ -415,31 +408,3 @@ def _say_skipped(tracks: Pack, asked: int) -> None:
         console.print(
             f"... and {len(tracks.skipped) - 10} more: all are in data.json", style="yellow"
         )
-
-
-def _card(run: Run) -> str:
-    """A model card: what this encoder is, for whoever finds the folder."""
-    config, sheet = run.config, run.read("data.json")
-    end = run.events("end")[-1]
-    start = (run.events("start") or run.events("resume"))[0]
-    encoder = config["encoder"]["class_path"].rpartition(".")[2]
-    method = config["method"]["class_path"].rpartition(".")[2]
-    return f"""---
-library_name: antiphon
-tags: [audio, music, self-supervised-learning, {method.lower()}]
----
-# {run.name}
-
-{encoder} ({start["encoder_parameters"]:,} parameters), pre-trained without labels by {method} on
-{len(sheet["tracks"])} tracks ({sheet["hours"]:.2f} hours) of the data set `{sheet["name"]}`, split
-`{config["split"]}`: {end["steps"]:,} steps, {end["clips"]:,} clips, {end["seconds"]:,.0f} s on
-{start["device"]}.
-
-Licence of the data: {sheet["licence"] or "not stated by the data set"}
-
-    import antiphon
-    encoder = antiphon.Run.open("{run.folder.name}").encoder()   # waveform (B, 1, T) -> (B, F, D)
-
-`config.yaml` repeats the run (`antiphon pretrain --config config.yaml --out NEW`), `data.json`
-names every track it was trained on, `report.html` says what it is worth.
-"""

@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from antiphon.encoders import Encoder, Pooling
-from antiphon.encoders.melpatch import MelFrontEnd
+from antiphon.features import MelFrontEnd
 
 
 class MelCNN(Encoder):

@@ -6,27 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.encoders import Encoder, Pooling
-from antiphon.features import LogMel
-
-
-class MelFrontEnd(nn.Module):
-    """Log-mel frames on a scale that a network likes, whatever the recording's level.
-
-    The mean over the whole excerpt is taken off, so that a gain changes nothing.
-
-    Shape:
-        ``(B, 1, T) -> (B, 1 + T // hop, bands)``.
-    """
-
-    def __init__(self, sample_rate: int, bands: int, hop: int = 256) -> None:
-        super().__init__()
-        self.log_mel = LogMel(sample_rate, bands, hop=hop, floor=1e-6)
-        self.hop = hop
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the frames."""
-        frames = self.log_mel(x)
-        return (frames - frames.mean((1, 2), keepdim=True)) / 3.0
+from antiphon.features import MelFrontEnd
 
 
 class MelPatch(Encoder):
@@ -40,6 +20,7 @@ class MelPatch(Encoder):
     Args:
         sample_rate: in Hz.
         bands: of the mel spectrogram.
+        hop: samples from one mel frame to the next.
         patch: mel frames in a patch.
         dim: width of a patch's vector.
         depth: blocks that mix patches over time.
@@ -58,6 +39,7 @@ class MelPatch(Encoder):
         self,
         sample_rate: int = 16000,
         bands: int = 96,
+        hop: int = 256,
         patch: int = 4,
         dim: int = 256,
         depth: int = 2,
@@ -66,7 +48,7 @@ class MelPatch(Encoder):
         pooling: Pooling = "mean+std",
     ) -> None:
         super().__init__()
-        self.front_end = MelFrontEnd(sample_rate, bands)
+        self.front_end = MelFrontEnd(sample_rate, bands, hop)
         self.sample_rate, self.pooling, self.dim, self.patch = sample_rate, pooling, dim, patch
         self.window = round(seconds * sample_rate)
         self.hop = patch * self.front_end.hop
