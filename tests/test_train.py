@@ -134,6 +134,30 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(tone_folder, tmp_path):
     assert len(left) <= kills
 
 
+def test_a_resumed_run_keeps_to_the_tracks_it_began_with(tones, tmp_path):
+    class Interrupted(CLMR):
+        def after_step(self, progress: float) -> None:
+            if progress >= 0.5 and not self.__dict__.get("resumed"):
+                raise KeyboardInterrupt
+
+    def method() -> CLMR:
+        torch.manual_seed(0)
+        return Interrupted(MelPatch(8000, bands=32, dim=32, depth=1, seconds=1.0))
+
+    settings = {"train": Train(steps=4, batch=4), "split": "all", "progress": False}
+    began = replace(tones, tracks=tones.tracks[:8], splits={})
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(began, tmp_path / "run", method(), **settings)
+    with pytest.raises(ValueError, match="gone or changed, '00' for one"):
+        pretrain(replace(began, tracks=tones.tracks[1:]), tmp_path / "run", method(), **settings)
+    going_on = method()
+    going_on.__dict__["resumed"] = True
+    more = replace(tones, splits={})
+    run = pretrain(more, tmp_path / "run", going_on, **settings)
+    assert list(run.tracks) == [t.id for t in began]
+    assert run.finished
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(tones, tmp_path, capsys, monkeypatch):
     class Interrupted(CLMR):
         def after_step(self, progress: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from antiphon.evaluate import probe
-from antiphon.progress import console
+from antiphon.progress import say
 from antiphon.recipes import recipe
 from antiphon.report import report
 from antiphon.scores import format_scores
@@ -18,9 +18,9 @@ def demo(out: str = "runs/demo", seed: int = 0, progress: bool = True) -> None:
         seed: of everything random.
         progress: show how far it is.
     """
-    console.print("pre-training on the training tracks of the built-in music", style="bold")
+    say("pre-training on the training tracks of the built-in music", "bold")
     run = pretrain("demo", out, **recipe("demo", seed=seed))
-    console.print("probing on the tracks that it never heard", style="bold")
+    say("probing on the tracks that it never heard", "bold")
     rows = probe(run, "demo", progress=progress)
     page = report(run)
     print(format_scores(rows))

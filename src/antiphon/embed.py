@@ -23,9 +23,9 @@ from antiphon.configured import describe
 from antiphon.datasets import Dataset, Track
 from antiphon.datasets import open as open_dataset
 from antiphon.encoders import Encoder, Pooling
-from antiphon.files import write_atomically
+from antiphon.files import printable, write_atomically
 from antiphon.pack import Pack
-from antiphon.progress import bar, console
+from antiphon.progress import bar, say
 from antiphon.runs import Run
 
 Vectors = NDArray[np.float32]
@@ -163,7 +163,7 @@ def embed(
     out = Path(out)
     parts = _Parts(out, about, encoder.embedding_dim)
     done = parts.done()
-    left = [track for track in tracks if (_text(track.path), track.start) not in done]
+    left = [track for track in tracks if (printable(track.path), track.start) not in done]
     skipped: dict[str, str] = {}
     with bar("embedding", len(tracks), progress, done=len(tracks) - len(left)) as advance:
         source = _file_windows(left, encoder.sample_rate, length, skipped)
@@ -174,10 +174,10 @@ def embed(
     count = parts.finish(out, skipped)
     if progress:
         for path, reason in list(skipped.items())[:10]:
-            console.print(f"skipped {path}: {reason}", style="yellow", highlight=False)
+            say(f"skipped {printable(path)}: {reason}", "yellow")
         if len(skipped) > 10:
-            console.print(f"... {len(skipped)} in all: see the table's metadata", style="yellow")
-        console.print(f"{count} rows in {out}", highlight=False)
+            say(f"... {len(skipped)} in all: see the table's metadata", "yellow")
+        say(f"{count} rows in {out}")
     return out
 
 
@@ -372,7 +372,7 @@ class _Parts:
 
     def add(self, track: Track, rows: list[Vector], windows: bool) -> None:
         """One track's rows; writes a part now and then."""
-        path, name = _text(track.path), track.id
+        path, name = printable(track.path), track.id
         if windows:
             self.rows += [
                 {
@@ -416,7 +416,7 @@ class _Parts:
         if not files:
             first = "\n".join(f"  {path}: {reason}" for path, reason in list(skipped.items())[:5])
             raise ValueError(f"not one file could be embedded:\n{first}")
-        about = {**self.about, "skipped": json.dumps({_text(k): v for k, v in skipped.items()})}
+        about = {**self.about, "skipped": json.dumps({printable(k): v for k, v in skipped.items()})}
         count = 0
 
         def write(file: Any) -> None:
@@ -430,7 +430,3 @@ class _Parts:
         write_atomically(out, write)
         shutil.rmtree(self.folder)
         return count
-
-
-def _text(path: str) -> str:
-    return path.encode("utf-8", "backslashreplace").decode()

@@ -25,7 +25,7 @@ from antiphon.files import write_atomically
 from antiphon.metrics import METRICS, Metric, average_windows, resample_groups, retrieval
 from antiphon.pack import Pack, pack
 from antiphon.probes import class_probabilities, make_probe
-from antiphon.progress import bar, console
+from antiphon.progress import bar, say
 from antiphon.protocol import Fold, Protocol, divide, targets
 from antiphon.runs import Run
 from antiphon.scores import detail_of, keep, score_rows
@@ -118,7 +118,7 @@ def probe(
     keep(run, dataset.name, rows, details)
     _write_embeddings(run, dataset, packed, found["pretrained"], heard)
     if progress and packed.skipped:
-        console.print(f"{len(packed.skipped)} tracks were skipped", style="yellow")
+        say(f"{len(packed.skipped)} tracks were skipped", "yellow")
     return rows
 
 
@@ -156,9 +156,9 @@ def _retrieval_rows(
     }
     queries = results["pretrained"].queries
     if not len(queries):
-        console.print(
+        say(
             f"no retrieval score: no held-out track has two excerpts of {seconds:g} s",
-            style="yellow",
+            "yellow",
         )
         return []
     groups = np.array([track.group for track in packed.tracks])[owners[queries]]

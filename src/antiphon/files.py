@@ -42,3 +42,8 @@ def read_json(path: Path, default: Any = None) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return default
+
+
+def printable(path: str) -> str:
+    """A path as text: bytes that are no valid UTF-8 can't be printed or put in a table."""
+    return path.encode("utf-8", "backslashreplace").decode()

@@ -13,7 +13,7 @@ import hashlib
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from antiphon import audio
 from antiphon.datasets import Dataset, Track
-from antiphon.files import read_json, write_json
+from antiphon.files import printable, read_json, write_json
 from antiphon.progress import bar
 
 _TRACKS_A_SHARD = 64
@@ -77,6 +77,23 @@ class Pack:
     def seconds(self) -> float:
         """How much sound there is in all."""
         return float(self.lengths.sum()) / self.sample_rate
+
+    def only(self, digests: Mapping[str, str]) -> Pack:
+        """The tracks of these ids (in their order), if their content is still the same.
+
+        Raises:
+            ValueError: some are gone or changed; names them.
+        """
+        place = {track.id: number for number, track in enumerate(self.tracks)}
+        gone = [i for i, d in digests.items() if i not in place or self.digests[place[i]] != d]
+        if gone:
+            raise ValueError(
+                f"{len(gone)} tracks that this run began with are gone or changed, {gone[0]!r} for "
+                "one: put them back, or begin a new run"
+            )
+        rows = [place[i] for i in digests]
+        found = [(self.tracks[n], self.digests[n], self._places[n]) for n in rows]
+        return Pack(self.sample_rate, found, list(self.skipped))
 
     def read(self, track: int, start: int, length: int) -> NDArray[np.int16]:
         """Samples ``(length,)`` of one track, by its number; touches only its own pages."""
@@ -172,7 +189,7 @@ def _assemble(
         found.append((track, digest, place))
     reasons = [Skipped(t, skipped[t.id]) for t in dataset if t.id in skipped]
     if not found:
-        first = "\n".join(f"  {s.track.path}: {s.reason}" for s in reasons[:5])
+        first = "\n".join(f"  {printable(s.track.path)}: {s.reason}" for s in reasons[:5])
         raise ValueError(
             f"data set {dataset.name!r}: not one of {len(dataset)} tracks can be used:\n{first}"
         )

@@ -15,7 +15,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True)
+console = Console(stderr=True, markup=False, highlight=False)
+
+
+def say(text: str, style: str = "") -> None:
+    """Print a line beside the results, whatever characters and however long it is."""
+    console.print(text, style=style or None, soft_wrap=True)
 
 
 @contextmanager
@@ -49,6 +54,6 @@ def _lines(label: str, total: int, done: int) -> Callable[..., None]:
     def advance(steps: int = 1, note: str = "") -> None:
         before, at[0] = at[0], at[0] + steps
         if at[0] * 10 // max(1, total) > before * 10 // max(1, total):
-            console.print(f"{label} {at[0]}/{total} {note}".rstrip(), highlight=False)
+            say(f"{label} {at[0]}/{total} {note}".rstrip())
 
     return advance

@@ -17,6 +17,7 @@ from rich.text import Text
 from antiphon import audio
 from antiphon.datasets import Dataset, Track
 from antiphon.datasets import open as open_dataset
+from antiphon.files import printable
 from antiphon.progress import bar
 
 
@@ -85,9 +86,9 @@ def survey(dataset: Dataset, minimum_seconds: float = 3.0, progress: bool = Fals
         longest=lengths[-1] if lengths else 0.0,
         sample_rates=_count(f"{i.sample_rate} Hz" for _, i in readable),
         channels=_count(str(i.channels) for _, i in readable),
-        unreadable=[(t.path, i) for t, i in looked if isinstance(i, str)],
+        unreadable=[(printable(t.path), i) for t, i in looked if isinstance(i, str)],
         too_short=[
-            (track.path, f"{length:.2f} s, under {minimum_seconds:g} s")
+            (printable(track.path), f"{length:.2f} s, under {minimum_seconds:g} s")
             for track, i in readable
             if (length := i.seconds if track.seconds is None else track.seconds) < minimum_seconds
         ],

@@ -27,7 +27,7 @@ from antiphon.excerpts import Batch, Excerpts, step_seed
 from antiphon.methods import Method
 from antiphon.optim import Optim
 from antiphon.pack import Pack, pack
-from antiphon.progress import bar, console
+from antiphon.progress import bar, say
 from antiphon.runs import Run
 
 _WATCHED = 128  # tracks that the collapse watch embeds
@@ -132,9 +132,11 @@ def pretrain(
         _check_same(run, config)
         if run.finished:
             if progress:
-                console.print(f"{run.folder}: this run is complete already", highlight=False)
+                say(f"{run.folder}: this run is complete already")
             return run
     tracks = pack(dataset, encoder.sample_rate, cache, encoder.seconds, progress=progress)
+    if (run.folder / "checkpoint").exists():  # files that came since then wait for the next run
+        tracks = tracks.only(run.tracks)
     if progress:
         _say_skipped(tracks, len(dataset))
     if len(tracks) < 2 <= method.views:
@@ -396,15 +398,10 @@ def _check_same(run: Run, config: dict[str, Any]) -> None:
 
 def _say_skipped(tracks: Pack, asked: int) -> None:
     hours = tracks.seconds / 3600
-    console.print(
+    say(
         f"{len(tracks)} of {asked} tracks, {hours:.2f} hours at {tracks.sample_rate} Hz",
-        highlight=False,
     )
     for skipped in tracks.skipped[:10]:
-        console.print(
-            f"skipped {skipped.track.id}: {skipped.reason}", style="yellow", highlight=False
-        )
+        say(f"skipped {skipped.track.id}: {skipped.reason}", "yellow")
     if len(tracks.skipped) > 10:
-        console.print(
-            f"... and {len(tracks.skipped) - 10} more: all are in data.json", style="yellow"
-        )
+        say(f"... and {len(tracks.skipped) - 10} more: all are in data.json", "yellow")

@@ -14,6 +14,7 @@ from typing import Literal
 import fsspec
 
 from antiphon.datasets import Dataset, Track
+from antiphon.files import printable
 
 EXTENSIONS = frozenset(
     ".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .caf .w64 "  # soundfile
@@ -38,7 +39,7 @@ def load(path: str | None, labels: Literal["folder"] | None = None) -> Dataset:
         inside = PurePosixPath(found).relative_to(root)
         if inside.suffix.lower() not in EXTENSIONS or any(p.startswith(".") for p in inside.parts):
             continue
-        parts = _printable(str(inside)).split("/")
+        parts = printable(str(inside)).split("/")
         classes = (parts[0],) if labels and len(parts) > 1 else ()
         folder = parts[1:-1] if classes else parts[:-1]
         tracks.append(
@@ -55,9 +56,4 @@ def load(path: str | None, labels: Literal["folder"] | None = None) -> Dataset:
         )
     if labels and not any(track.labels for track in tracks):
         raise ValueError(f"labels='folder': no recording under {path} lies in a sub-folder")
-    return Dataset(name=_printable(PurePosixPath(root).name), tracks=tuple(tracks))
-
-
-def _printable(name: str) -> str:
-    """A file name whose bytes are no valid UTF-8 can't be written in a table: escape those."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    return Dataset(name=printable(PurePosixPath(root).name), tracks=tuple(tracks))
