@@ -198,3 +198,26 @@ def test_hears_three_functions(run):
     assert frames.shape[:2] == times.shape
     assert times[0, 1] == pytest.approx(1000 * model.hop / 8000)
     assert get_scene_embeddings(sounds[:, :100], model).isfinite().all()
+
+
+def test_parts_of_another_request_are_not_used(run, tone_folder, tmp_path, monkeypatch):
+    first, second = sorted(tone_folder.glob("*.wav"))[:2]
+    module = sys.modules["antiphon.embed"]
+    monkeypatch.setattr(module, "_PART_SECONDS", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            module._Parts, "finish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            embed_function(run, str(first), tmp_path / "x.parquet", progress=False)
+    out = embed_function(run, str(second), tmp_path / "x.parquet", progress=False)
+    assert pq.read_table(out)["track"].to_pylist() == [second.name]
+
+
+def test_parts_of_one_file_are_rows_of_their_own(run, tone_folder, tmp_path):
+    path = sorted(tone_folder.glob("*.wav"))[0]
+    (tmp_path / "t.csv").write_text(
+        f"id,path,start,seconds\nx,{path},0,4\ny,{path},0,8\nz,{path},4,4\n"
+    )
+    out = embed_function(run, str(tmp_path / "t.csv"), tmp_path / "x.parquet", progress=False)
+    assert pq.read_table(out)["track"].to_pylist() == ["x", "y", "z"]

@@ -204,3 +204,25 @@ def test_pooling_is_an_option(learned, buried):
     two = probe(learned, buried, pooling="mean+std", **settings)
     own = probe(learned, buried, **settings)
     assert two == own != one
+
+
+def test_labels_that_can_not_be_probed_leave_the_retrieval(run, tones, capsys):
+    tracks = tuple(replace(t, group=t.labels[0]) for t in tones)
+    one_album_a_class = Dataset("albums", tracks)
+    found = probe(run, one_album_a_class, probes=("knn",), retrieval_seconds=2.0, resamples=50)
+    assert {row["probe"] for row in found} == {"retrieval"}
+    assert "none can be tested" in " ".join(capsys.readouterr().err.split())
+
+
+def test_validation_is_tested_where_there_is_no_test(run, tones):
+    splits = {"train": tones.splits["train"], "valid": tones.splits["test"]}
+    found = probe(
+        run, replace(tones, splits=splits), probes=("knn",), retrieval_seconds=2.0, resamples=50,
+        progress=False,
+    )  # fmt: skip
+    assert pick(found, model="pretrained", metric="accuracy")["split"] == "valid"
+
+
+def test_chance_in_retrieval(rows):
+    row = pick(rows, model="majority", probe="retrieval", metric="recall@1")
+    assert row["value"] == pytest.approx(3 / 63)  # the others of one's own track

@@ -304,3 +304,10 @@ def test_the_log_is_json_lines(tones, tmp_path):
 def test_one_track_is_not_enough(tones, tmp_path):
     with pytest.raises(ValueError, match="only one here"):
         pretrain(replace(tones, tracks=tones.tracks[:1], splits={}), tmp_path / "run", small())
+
+
+def test_a_spoilt_checkpoint_is_never_written(tones, tmp_path):
+    train = Train(steps=60, batch=4, log_every=50, checkpoint_minutes=0.0)
+    with pytest.raises(TrainingStopped, match=r"is (nan|inf)"):
+        pretrain(tones, tmp_path / "run", small(), Chain("none"), Optim(lr=1e30), train)
+    assert all(value.isfinite().all() for value in weights(Run(tmp_path / "run")).values())

@@ -278,13 +278,13 @@ def _reader(path: str | Path) -> Iterator[_Reader]:
     try:
         try:
             reader = _SoundfileReader(handle or str(path))
-        except (soundfile.LibsndfileError, ValueError, RuntimeError) as first:
+        except (soundfile.LibsndfileError, ValueError, RuntimeError):
             if handle:
                 handle.seek(0)
             try:
                 reader = _AvReader(handle or str(path))
-            except (av.error.FFmpegError, ValueError) as second:
-                raise AudioError(path, f"not readable as sound ({_cause(second, first)})") from None
+            except (av.error.FFmpegError, ValueError) as error:
+                raise AudioError(path, f"not readable as sound ({_cause(error)})") from None
         try:
             yield reader
         except (soundfile.LibsndfileError, av.error.FFmpegError) as error:
@@ -298,8 +298,6 @@ def _reader(path: str | Path) -> Iterator[_Reader]:
             handle.close()
 
 
-def _cause(*errors: Exception) -> str:
-    texts = [
-        getattr(e, "strerror", None) or getattr(e, "error_string", None) or str(e) for e in errors
-    ]
-    return "; ".join(dict.fromkeys(t.strip(" .") for t in texts if t))
+def _cause(error: Exception) -> str:
+    names = ("strerror", "error_string")
+    return next((text for name in names if (text := getattr(error, name, None))), str(error))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import queue
 import shutil
@@ -103,7 +104,7 @@ def vectors(encoder: Encoder, windows: Iterable[Window], batch: int = 64) -> Ite
         windows: of one length.
         batch: windows at once.
     """
-    device = next((p.device for p in encoder.parameters()), torch.device("cpu"))
+    device = next(tensor.device for tensor in encoder.state_tensors())
     for some in _ahead(_batched(windows, batch)):
         x = torch.from_numpy(np.stack([window.samples for window in some]))[:, None]
         out = encoder.embed(x.to(device)).float().cpu().numpy()
@@ -150,7 +151,7 @@ def embed(
     encoder.pooling = pooling or encoder.pooling
     length = window_length(encoder, seconds)
     datasets = [open_dataset(d) for d in ([data] if isinstance(data, str | Dataset) else data)]
-    tracks = list({(t.path, t.start): t for d in datasets for t in d}.values())
+    tracks = list({(t.path, t.start, t.seconds): t for d in datasets for t in d}.values())
     about = {
         "model": run.name,
         "model_hash": run.digest,
@@ -158,27 +159,41 @@ def embed(
         "sample_rate": str(encoder.sample_rate),
         "window_seconds": repr(length / encoder.sample_rate),
         "rows": "windows" if windows else "tracks",
+        "request": _request(tracks),
         "pooling": encoder.pooling,
     }
     out = Path(out)
     parts = _Parts(out, about, encoder.embedding_dim)
     done = parts.done()
-    left = [track for track in tracks if (printable(track.path), track.start) not in done]
-    skipped: dict[str, str] = {}
+    left = [track for number, track in enumerate(tracks) if number not in done]
+    numbers = {id(track): number for number, track in enumerate(tracks)}
+    skipped: dict[int, str] = {}
     with bar("embedding", len(tracks), progress, done=len(tracks) - len(left)) as advance:
         source = _file_windows(left, encoder.sample_rate, length, skipped)
         for number, rows in _by_track(vectors(encoder, source, batch)):
-            if left[number].path not in skipped:  # it may fail after its first windows
-                parts.add(left[number], rows, windows)
+            if number not in skipped:  # it may fail after its first windows
+                parts.add(numbers[id(left[number])], left[number], rows, windows)
             advance(1)
-    count = parts.finish(out, skipped)
+    reasons = {printable(left[number].path): reason for number, reason in skipped.items()}
+    count = parts.finish(out, reasons)
     if progress:
-        for path, reason in list(skipped.items())[:10]:
-            say(f"skipped {printable(path)}: {reason}", "yellow")
-        if len(skipped) > 10:
-            say(f"... {len(skipped)} in all: see the table's metadata", "yellow")
+        for path, reason in list(reasons.items())[:10]:
+            say(f"skipped {path}: {reason}", "yellow")
+        if len(reasons) > 10:
+            say(f"... {len(reasons)} in all: see the table's metadata", "yellow")
         say(f"{count} rows in {out}")
     return out
+
+
+def _request(tracks: Sequence[Track]) -> str:
+    """A hash of what is asked for, and of the files' sizes and times: parts are for it alone."""
+    seen = []
+    for track in tracks:
+        local = Path(track.path)
+        stat = local.stat() if "://" not in track.path and local.exists() else None
+        when = (stat.st_size, stat.st_mtime_ns) if stat else None
+        seen.append((printable(track.path), track.start, track.seconds, when))
+    return hashlib.blake2b(repr(seen).encode(), digest_size=16).hexdigest()
 
 
 def pick_device(name: str) -> torch.device:
@@ -263,13 +278,13 @@ def _at_least_a_window(x: torch.Tensor, model: Encoder) -> torch.Tensor:
 
 
 def _file_windows(
-    tracks: Sequence[Track], sample_rate: int, length: int, skipped: dict[str, str]
+    tracks: Sequence[Track], sample_rate: int, length: int, skipped: dict[int, str]
 ) -> Iterator[Window]:
     for number, track in enumerate(tracks):
         try:
             yield from file_windows(track, number, sample_rate, length)
         except audio.AudioError as error:
-            skipped[track.path] = error.cause
+            skipped[number] = error.cause
 
 
 def _mean(rows: list[Vector]) -> Vectors:
@@ -352,25 +367,25 @@ class _Parts:
             metadata=about,
         )
         self.rows: list[dict[str, Any]] = []
-        self.ended: list[tuple[str, float]] = []
+        self.ended: list[int] = []
         self.saved = time.monotonic()
         out.parent.mkdir(parents=True, exist_ok=True)
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("part-*.parquet"))
 
-    def done(self) -> set[tuple[str, float]]:
-        """The tracks that an earlier call with the same model and options has finished."""
-        found: set[tuple[str, float]] = set()
+    def done(self) -> set[int]:
+        """The numbers of the tracks that an earlier call of the very same request has finished."""
+        found: set[int] = set()
         for file in self._files():
             metadata = pq.read_schema(file).metadata or {}
             if any(metadata.get(k.encode()) != v.encode() for k, v in self.about.items()):
                 shutil.rmtree(self.folder)
                 return set()
-            found |= {(path, start) for path, start in json.loads(metadata[b"tracks"])}
+            found |= set(json.loads(metadata[b"tracks"]))
         return found
 
-    def add(self, track: Track, rows: list[Vector], windows: bool) -> None:
+    def add(self, number: int, track: Track, rows: list[Vector], windows: bool) -> None:
         """One track's rows; writes a part now and then."""
         path, name = printable(track.path), track.id
         if windows:
@@ -395,7 +410,7 @@ class _Parts:
                     "vector": _mean(rows),
                 }
             )
-        self.ended.append((path, track.start))
+        self.ended.append(number)
         if time.monotonic() - self.saved > _PART_SECONDS or len(self.rows) > 20_000:
             self._write_part()
 
@@ -416,7 +431,7 @@ class _Parts:
         if not files:
             first = "\n".join(f"  {path}: {reason}" for path, reason in list(skipped.items())[:5])
             raise ValueError(f"not one file could be embedded:\n{first}")
-        about = {**self.about, "skipped": json.dumps({printable(k): v for k, v in skipped.items()})}
+        about = {**self.about, "skipped": json.dumps(skipped)}
         count = 0
 
         def write(file: Any) -> None:

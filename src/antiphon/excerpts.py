@@ -38,8 +38,9 @@ class Batch(NamedTuple):
 class Excerpts:
     """Batches of random crops: V independent crops of one track are an item's V views.
 
-    An epoch is one crop of every track, in an order of its own. A batch never holds a track twice
-    unless there are fewer tracks than items.
+    An epoch goes once through the tracks, in an order of its own; those that don't fill a last
+    batch are left out of it. A batch never holds a track twice, unless there are fewer tracks than
+    items.
 
     Args:
         pack: the tracks; each at least ``window`` samples long.

@@ -20,6 +20,9 @@ from jsonargparse import ArgumentParser
 class Parser(ArgumentParser):
     """jsonargparse's parser, with errors of a few lines that name the right options."""
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **kwargs})
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong and what would be right, and stop with status 2."""
         known = sorted(option for option in self._option_string_actions if option[:2] == "--")

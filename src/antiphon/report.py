@@ -42,6 +42,7 @@ METRICS = {
 """The metrics: a name, and what is asked."""
 
 _HEADLINES = {
+    "map": "excerpts of one track find each other with a mean average precision of {value} %",
     "recall@1": "this encoder finds the same track again in {value} % of cases",
     "accuracy": "a {probe} probe on this encoder names the right class in {value} % of cases",
     "roc-auc-tag": "a {probe} probe on this encoder ranks a tag's tracks first in {value} % of "
@@ -118,7 +119,9 @@ def verdict(scores: Sequence[Row]) -> list[str]:
     """
     rows = [r for r in scores if r["model"] == "pretrained" and r["metric"] in _HEADLINES]
     rows = [row for row in rows if row["value"] is not None]
-    rows.sort(key=lambda row: (row["heard"] > 0, row["probe"] != "retrieval"))
+    rows.sort(
+        key=lambda row: (row["heard"] > 0, row["probe"] != "retrieval", row["metric"] != "map")
+    )
     if not rows:
         return ["What this encoder is worth isn't known yet: it has no scores."]
     others = _against_others(rows[0])
@@ -296,7 +299,10 @@ def _curves(facts: Row) -> list[Row]:
 
     config, steps, looks = facts["config"], facts["curves"]["step"], facts["curves"]["watch"]
     level = None
-    if config["method"]["class_path"].endswith(".CLMR"):
+    enough = (facts["data"] or {}).get("tracks", 0) >= config["train"][
+        "batch"
+    ]  # else some are left out
+    if config["method"]["class_path"].endswith(".CLMR") and enough:
         chance = math.log(2 * config["train"]["batch"] - 1)
         level = (chance, f"all alike: log(2B − 1) = {chance:.3g}")
     known = {*_CURVES, "event", "step", "seconds", "clips_per_second", "gradient_norm"}

@@ -178,6 +178,6 @@ def _facts(found: Survey) -> Iterator[tuple[str, str]]:
     yield "channels", ", ".join(f"{many}: {count}" for many, count in found.channels.items())
     if found.splits:
         yield "splits", ", ".join(f"{name}: {count}" for name, count in found.splits.items())
-    yield "unreadable", str(len(found.unreadable))
+    yield "unreadable", f"{len(found.unreadable)} by their headers (bodies are read when packed)"
     yield "too short", str(len(found.too_short))
     yield "leaks", f"{len(found.straddling)} groups have tracks in several splits"

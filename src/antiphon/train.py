@@ -22,6 +22,7 @@ from antiphon.cards import card, data_sheet
 from antiphon.chain import Chain
 from antiphon.configured import describe
 from antiphon.datasets import Dataset
+from antiphon.datasets import names as dataset_names
 from antiphon.datasets import open as open_dataset
 from antiphon.excerpts import Batch, Excerpts, step_seed
 from antiphon.methods import Method
@@ -118,7 +119,7 @@ def pretrain(
     encoder = method.encoder
     run = Run(out)
     config = {
-        "data": data if isinstance(data, str) else dataset.name,
+        "data": _whole_path(data) if isinstance(data, str) else dataset.name,
         "labels": labels,
         "split": split,
         "seed": seed,
@@ -131,6 +132,8 @@ def pretrain(
     if (run.folder / "config.yaml").exists():
         _check_same(run, config)
         if run.finished:
+            if not (run.folder / "card.md").exists():  # killed in its very last moment
+                (run.folder / "card.md").write_text(card(run), encoding="utf-8")
             if progress:
                 say(f"{run.folder}: this run is complete already")
             return run
@@ -262,12 +265,18 @@ class _Loop:
         self.run.log("step", **line, clips_per_second=round(speed, 2))
         self._board("train", line)
         self.note = f"loss {values['loss']:.3f} · {speed:.0f} clips/s"
-        if not math.isfinite(values["loss"]):
-            raise TrainingStopped(
-                f"step {self.step}: the loss is {values['loss']}. Try a lower --optim.lr (now a "
-                f"peak of {self.optim.peak(self.train.batch):.3g}), --optim.warmup 0.1, "
-                "--train.clip 1.0, or --train.precision 32-true. The last checkpoint is kept."
-            )
+        self._stop_if_spoilt(values)
+
+    def _stop_if_spoilt(self, values: dict[str, float]) -> None:
+        """Once a loss or gradient is not finite, the weights are not either."""
+        for name in ("loss", "gradient_norm"):
+            if not math.isfinite(values.get(name, 0.0)):
+                raise TrainingStopped(
+                    f"step {self.step}: the {name.replace('_', ' ')} is {values[name]}. Try a "
+                    f"lower --optim.lr (its peak is {self.optim.peak(self.train.batch):.3g}), "
+                    "--optim.warmup 0.1, --train.clip 1.0, or --train.precision 32-true, with a "
+                    "new --out: the last good checkpoint is kept here."
+                )
 
     @torch.no_grad()
     def _watch(self) -> None:
@@ -290,10 +299,11 @@ class _Loop:
         tracks = [pack.tracks[number] for number in looked.tracks]
         if any(track.labels for track in tracks) and len({t.group for t in tracks}) > 1:
             labels, groups = [t.labels for t in tracks], [t.group for t in tracks]
-            values["knn"] = watch.neighbours_agree(a, labels, groups)
+            agree = watch.neighbours_agree(a, labels, groups)
+            values |= {} if math.isnan(agree) else {"knn": agree}
         self.run.log("watch", step=self.step, **values)
         self._board("watch", {"step": self.step, **values})
-        dead = not all(math.isfinite(v) for k, v in values.items() if k != "knn")
+        dead = not all(map(math.isfinite, values.values()))
         dead = dead or values["spread"] < 1e-4 or (values["effective_rank"] < 1.1 and len(a) > 2)
         self.suspicious = self.suspicious + 1 if dead else 0
         if self.suspicious >= 2:
@@ -305,6 +315,8 @@ class _Loop:
             )
 
     def _save(self) -> None:
+        """Write a checkpoint, unless the weights are spoilt."""
+        self._stop_if_spoilt({name: total.item() for name, total in self.sums.items()})
         self.seconds = time.perf_counter() - self.began
         if self.fabric.is_global_zero:
             state = {
@@ -361,6 +373,13 @@ def _tensorboard(run: Run) -> Any:
             "train.tensorboard needs TensorBoard: pip install 'antiphon[tensorboard]'"
         ) from None
     return SummaryWriter(str(run.folder / "tensorboard"))
+
+
+def _whole_path(data: str) -> str:
+    """A path that is right from any folder; a data set's name as it is."""
+    path = Path(data).expanduser()
+    is_name = data.partition(":")[0] in dataset_names()
+    return data if is_name or not path.exists() else str(path.resolve())
 
 
 def _without_encoder(method: dict[str, Any]) -> dict[str, Any]:

@@ -62,11 +62,15 @@ def neighbours_agree(
     group = torch.tensor([numbers[g] for g in groups])
     similarity[(group[:, None] == group).to(similarity.device)] = -torch.inf
     near = similarity.topk(min(k, len(a) - 1), dim=1).indices.tolist()
+    held: dict[str, set[str]] = {}
+    for own, name in zip(labels, groups, strict=True):
+        for label in own:
+            held.setdefault(label, set()).add(name)
     scores = []
     single = max(len(own) for own in labels) <= 1
     for own, others in zip(labels, near, strict=True):
-        if not own:
-            continue
+        if not any(len(held[label]) > 1 for label in own):
+            continue  # no other group has its label: nobody could tell
         if single:
             votes = Counter(labels[other][0] for other in others if labels[other])
             scores.append(float(bool(votes) and votes.most_common(1)[0][0] == own[0]))

@@ -7,6 +7,7 @@ lives inside it, so that what comes in is always sound.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -47,6 +48,11 @@ class Encoder(nn.Module, Configured, ABC):
     def embed(self, x: Tensor) -> Tensor:
         """One vector an item ``(B, embedding_dim)``: the frames, pooled over time."""
         return pool(self(x), self.pooling)
+
+    def state_tensors(self) -> Iterator[Tensor]:
+        """Parameters and buffers; at least one, so that its device can be told."""
+        yield from self.parameters()
+        yield from self.buffers()
 
     @property
     def embedding_dim(self) -> int:

@@ -10,7 +10,7 @@ from antiphon.features import MelFrontEnd
 
 
 class MelPatch(Encoder):
-    """Patches of a few mel frames, each a vector, mixed by convolutions: 1.3 million parameters.
+    """Patches of a few mel frames, each a vector, mixed by convolutions: 1.2 million parameters.
 
     Use it where minutes count: it sees hundreds of excerpts a second on one core. It has no
     batch-norm, so a batch of any size, even one, trains it.

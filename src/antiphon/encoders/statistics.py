@@ -28,6 +28,11 @@ class _Statistics(Encoder):
         """The feature's frames: there is one layer."""
         return [self.feature(x)]
 
+    def embed(self, x: Tensor) -> Tensor:
+        """Mean, standard deviation, standard deviation of the delta ``(B, 3 * dim)``."""
+        frames = self(x)
+        return torch.cat([frames.mean(1), frames.std(1), delta(frames).std(1)], 1)
+
 
 class LogMelStatistics(_Statistics):
     """How loud each of 96 mel bands is, how much that varies, and how fast. A strong baseline.
@@ -43,11 +48,6 @@ class LogMelStatistics(_Statistics):
 
     def __init__(self, sample_rate: int = 16000, bands: int = 96, seconds: float = 3.0) -> None:
         super().__init__(LogMel(sample_rate, bands), sample_rate, seconds)
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Mean, standard deviation, standard deviation of the delta ``(B, 3 * bands)``."""
-        frames = self(x)
-        return torch.cat([frames.mean(1), frames.std(1), delta(frames).std(1)], 1)
 
 
 class MFCCStatistics(_Statistics):
@@ -66,8 +66,3 @@ class MFCCStatistics(_Statistics):
         self, sample_rate: int = 16000, coefficients: int = 20, seconds: float = 3.0
     ) -> None:
         super().__init__(MFCC(sample_rate, coefficients), sample_rate, seconds)
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Mean, standard deviation, mean absolute delta ``(B, 3 * coefficients)``."""
-        frames = self(x)
-        return torch.cat([frames.mean(1), frames.std(1), delta(frames).abs().mean(1)], 1)
