@@ -61,7 +61,8 @@ class LogMel(nn.Module):
 class MelFrontEnd(nn.Module):
     """Log-mel frames on a scale that a network likes, whatever the recording's level.
 
-    The mean over the whole excerpt is taken off, so that a gain changes nothing.
+    The mean over the whole excerpt is taken off, so that a gain changes nothing; the floor is far
+    below the music, or quiet recordings would lose their treble to it.
 
     Shape:
         ``(B, 1, T) -> (B, 1 + T // hop, bands)``.
@@ -69,7 +70,7 @@ class MelFrontEnd(nn.Module):
 
     def __init__(self, sample_rate: int, bands: int, hop: int = 256) -> None:
         super().__init__()
-        self.log_mel = LogMel(sample_rate, bands, hop=hop, floor=1e-6)
+        self.log_mel = LogMel(sample_rate, bands, hop=hop, floor=1e-9)
         self.hop = hop
 
     def forward(self, x: Tensor) -> Tensor:
