@@ -137,8 +137,8 @@ def test_killed_and_resumed_is_bit_for_bit_the_same(tone_folder, tmp_path):
 def test_a_resumed_run_keeps_to_the_tracks_it_began_with(tones, tmp_path):
     class Interrupted(CLMR):
         def after_step(self, progress: float) -> None:
-            if progress >= 0.5 and not self.__dict__.get("resumed"):
-                raise KeyboardInterrupt
+            if progress == 0.5 and not self.__dict__.get("resumed"):
+                signal.raise_signal(signal.SIGINT)
 
     def method() -> CLMR:
         torch.manual_seed(0)
@@ -161,14 +161,20 @@ def test_a_resumed_run_keeps_to_the_tracks_it_began_with(tones, tmp_path):
 def test_ctrl_c_saves_and_says_how_to_go_on(tones, tmp_path, capsys, monkeypatch):
     class Interrupted(CLMR):
         def after_step(self, progress: float) -> None:
-            if progress >= 0.5:
-                raise KeyboardInterrupt
+            if progress == 0.5:
+                signal.raise_signal(signal.SIGINT)
 
-    torch.manual_seed(0)
-    method = Interrupted(MelPatch(8000, bands=32, dim=32, depth=1, seconds=1.0))
+    def method() -> CLMR:
+        torch.manual_seed(0)
+        return Interrupted(MelPatch(8000, bands=32, dim=32, depth=1, seconds=1.0))
+
+    train = Train(steps=4, batch=4)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(tones, tmp_path / "run", method, train=Train(steps=4, batch=4))
-    assert Run(tmp_path / "run").load_checkpoint()["step"] == 1
+        pretrain(tones, tmp_path / "run", method(), train=train)
+    assert Run(tmp_path / "run").load_checkpoint()["step"] == 2
+    resumed = pretrain(tones, tmp_path / "run", method(), train=train)
+    monkeypatch.setattr(Interrupted, "after_step", CLMR.after_step)
+    assert pretrain(tones, tmp_path / "whole", method(), train=train).digest == resumed.digest
     monkeypatch.setattr(cli, "_demo", lambda words: (_ for _ in ()).throw(KeyboardInterrupt))
     assert cli.main(["demo"]) == 130
     assert "same command goes on" in capsys.readouterr().err

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import platform
 import resource
+import signal
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -193,22 +196,22 @@ class _Loop:
             ThreadPoolExecutor(1) as ahead,
             tensorboard as self.board,
             bar("training", self.train.steps, self.progress, done=self.step) as advance,
+            _interrupted_between_steps() as interrupted,
         ):
             coming = ahead.submit(self._batches, self.step)
-            try:
-                while self.step < self.train.steps:
-                    batches = coming.result()
-                    if self.step + 1 < self.train.steps:
-                        coming = ahead.submit(self._batches, self.step + 1)
-                    self._one_step(batches)
-                    self.step += 1
-                    advance(1, self._after_step())
-                    if time.monotonic() - saved > 60 * self.train.checkpoint_minutes:
-                        self._save()
-                        saved = time.monotonic()
-            except KeyboardInterrupt:
-                self._save()
-                raise
+            while self.step < self.train.steps:
+                batches = coming.result()
+                if self.step + 1 < self.train.steps:
+                    coming = ahead.submit(self._batches, self.step + 1)
+                self._one_step(batches)
+                self.step += 1
+                advance(1, self._after_step())
+                if interrupted():
+                    self._save()
+                    raise KeyboardInterrupt
+                if time.monotonic() - saved > 60 * self.train.checkpoint_minutes:
+                    self._save()
+                    saved = time.monotonic()
         self._save()
         self._log_end()
         (self.run.folder / "card.md").write_text(card(self.run), encoding="utf-8")
@@ -363,6 +366,26 @@ class _Loop:
             for name, value in values.items():
                 if name != "step":
                     self.board.add_scalar(f"{group}/{name}", value, values["step"])
+
+
+@contextmanager
+def _interrupted_between_steps() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C waits for the end of a step, so that a whole one is saved; twice stops at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
+
+    def ask(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        asked.set()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _tensorboard(run: Run) -> Any:
