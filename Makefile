@@ -1,8 +1,9 @@
 # make setup: the environment in .venv · make demo: the main job · make test: lint, types, tests
+# make bench: measure everything and write docs/benchmarks.md (an hour; the machine to itself)
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint format clean
+.PHONY: setup demo test bench lint format clean
 
 setup: .venv/.complete
 
@@ -23,6 +24,11 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest -n 2
+
+bench: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[bench]'
+	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt audiomentations numpy-minmax numpy-rms python-stretch  # which asks for an older soxr
+	$(BIN)/python -m bench
 
 format: setup
 	$(BIN)/ruff check --fix .

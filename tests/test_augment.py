@@ -8,8 +8,9 @@ import pytest
 import torch
 from scipy.signal import lfilter
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from antiphon import augment, dsp
+from antiphon import augment, augmentation, dsp
 from antiphon.augment import (
     Augmentation,
     Delay,
@@ -20,6 +21,7 @@ from antiphon.augment import (
     Polarity,
     Reverb,
 )
+from antiphon.augmentation import uniforms
 from antiphon.chain import PRESETS, Chain
 
 RATE = 22050
@@ -102,7 +104,7 @@ class TestContract:
         assert torch.equal(cls(p=0.0)(x, RATE, seeded()), x)
         assert (cls(p=1.0)(x, RATE, seeded()) != x).any(2).all()
         half = (cls(p=0.5)(x, RATE, seeded()) != x).any(2)[:, 0]
-        coins = augment.uniforms(16, 1 + cls.draws, seeded())[:, 0] < 0.5
+        coins = uniforms(16, 1 + cls.draws, seeded())[:, 0] < 0.5
         assert torch.equal(half, coins)
         assert 0 < coins.sum() < 16
         with pytest.raises(ValueError, match=r"p=1\.5 is no probability; give 0 to 1"):
@@ -209,7 +211,7 @@ def test_noise_clips_if_asked() -> None:
 def test_gain_changes_the_level_by_what_was_drawn() -> None:
     x = music(8, 4000)
     step = Gain(db=(-20.0, -1.0))
-    drawn = step.draw(augment.uniforms(8, 2, several(8))[:, 1:])["db"]
+    drawn = step.draw(uniforms(8, 2, several(8))[:, 1:])["db"]
     y = step(x, RATE, several(8))
     for i in range(8):
         assert decibels(y[i], x[i]) == pytest.approx(float(drawn[i]), abs=1e-3)
@@ -257,15 +259,18 @@ def test_sinc_filter_shifts_no_phase() -> None:
     torch.testing.assert_close(y[30000:30400], y[29601:30001].flip(0), atol=1e-6, rtol=0)
 
 
-def test_sinc_filter_equals_direct_convolution() -> None:
-    x = music(1, 3000)[0, 0].double()
+@pytest.mark.parametrize("length", [3000, 30000])  # one piece, several pieces
+@pytest.mark.parametrize("high", [False, True])
+def test_sinc_filter_equals_direct_convolution(high: bool, length: int) -> None:
+    x = music(1, length)[0, 0].double()
     cutoff = torch.tensor([2345 / RATE], dtype=torch.float64)
     half = int(4 * RATE / 2345)
     t = np.arange(-half, half + 1)
     kernel = np.sinc(2 * 2345 / RATE * t) * np.hanning(2 * half + 1)
     padded = np.pad(x.numpy(), half, mode="edge")
     slow = np.convolve(padded, kernel / kernel.sum(), mode="valid")
-    fast = dsp.sinc_low_pass(x[None], cutoff, 200 / RATE)[0].numpy()
+    slow = x.numpy() - slow if high else slow
+    fast = dsp.sinc_filter(x[None], cutoff, torch.tensor([high]), 200 / RATE)[0].numpy()
     np.testing.assert_allclose(fast, slow, atol=1e-9)
 
 
@@ -378,6 +383,60 @@ def test_pitch_shift_keeps_the_tempo(cents: float) -> None:
         assert abs(float((energy * where).sum() / energy.sum())) < 0.015 * RATE
         # and stays a click: most of its energy within 30 ms to either side
         assert energy[where.abs() < 0.03 * RATE].sum() > 0.8 * energy.sum()
+
+
+def test_pitch_shift_keeps_a_click_whole_and_in_its_place() -> None:
+    where = torch.arange(-2900, 2900) / RATE
+    for first in (3000, 3222, 3444):  # wherever the frames fall
+        clicks = torch.zeros(LENGTH)
+        clicks[first : LENGTH - 3000 : 9000] = 1
+        for cents in (-700.0, -350.0, 350.0, 700.0):
+            y = change(PitchShift(), clicks, cents=cents)
+            for t in range(first, LENGTH - 3000, 9000):
+                energy = y[t - 2900 : t + 2900].square()
+                assert energy[where.abs() < 0.03].sum() > 0.97 * energy.sum()
+                assert abs(float((energy * where).sum() / energy.sum())) < 0.008
+
+
+def score(ratio: float) -> Tensor:
+    """Four decaying notes over a held fifth: a piece whose transposition is known."""
+    t = torch.arange(LENGTH, dtype=torch.float64) / RATE
+    y = 0.1 * (sine(110 * ratio) + sine(165 * ratio)).double()
+    for i, hz in enumerate((261.63, 329.63, 392.0, 311.13)):
+        since = (t - 0.1 - 0.6 * i).clamp(min=0)
+        envelope = (since * 200).clamp(max=1) * torch.exp(-since / 0.3)
+        for h in range(1, 9):
+            y += 0.2 / h * envelope * torch.sin(2 * math.pi * hz * h * ratio * since)
+    return y.float()
+
+
+def spectral_convergence(y: Tensor, truth: Tensor) -> float:
+    window = torch.hann_window(2048)
+    a, b = (torch.stft(s, 2048, 512, window=window, return_complex=True).abs() for s in (y, truth))
+    return float((a - b).norm() / b.norm())
+
+
+@pytest.mark.parametrize("semitones", [-7.0, -3.37, 2.0, 5.0, 7.0])
+def test_pitch_shift_sounds_like_the_piece_played_in_another_key(semitones: float) -> None:
+    """Within 0.12 of the truth, where sound that isn't shifted is beyond 1."""
+    ratio = 2 ** (semitones / 12)
+    y = change(PitchShift(), score(1.0), cents=100 * semitones)
+    assert spectral_convergence(y, score(ratio)) < 0.12
+    assert spectral_convergence(score(1.0), score(ratio)) > 0.9
+
+
+@pytest.mark.parametrize("semitones", [-7.0, -4.5, -0.3, 1.0, 3.37, 7.0])
+@pytest.mark.parametrize("hz", [110.0, 233.3, 440.0])
+def test_f0_moves_by_the_ratio_within_three_cents(hz: float, semitones: float) -> None:
+    harmonics = torch.stack([sine(hz * h) / h for h in range(1, 9)]).sum(0) / 3
+    y = middle(change(PitchShift(), harmonics, cents=100 * semitones))
+    spectrum = torch.fft.rfft(y * torch.hann_window(len(y)), 1 << 19).abs()
+    bin_hz = RATE / (1 << 19)
+    for h in range(1, 6):  # every harmonic, not the lowest alone
+        expected = hz * h * 2 ** (semitones / 12)
+        low, high = (int(expected * 2 ** (c / 1200) / bin_hz) for c in (-60, 60))
+        found = (low + int(spectrum[low:high].argmax())) * bin_hz
+        assert abs(1200 * math.log2(found / expected)) < 3
 
 
 def test_pitch_shift_keeps_a_chord_together() -> None:
@@ -607,6 +666,65 @@ def test_chain_in_half_precision_rounds_once() -> None:
     y = Chain()(x, RATE, seeded())
     assert y.dtype == torch.float16
     assert torch.equal(y, Chain()(x.float(), RATE, seeded()).half())
+
+
+class Transfers(TorchDispatchMode):
+    """Count what moves from one device to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        here = {a.device.type for a in args if isinstance(a, Tensor)}
+        there = {r.device.type for r in (result,) if isinstance(r, Tensor)}
+        self.count += len(here) == 1 and bool(there) and here != there
+        return result
+
+
+@pytest.mark.parametrize("name", ["thesis", "reference_v1"])
+@pytest.mark.parametrize("p", [0.5, 1.0])
+def test_nothing_waits_for_the_device(name: str, p: float) -> None:
+    """The meta device holds no values: to ask it for one, or for a sound, is an error."""
+    x = music(16, 8000).to("meta")
+    with pytest.raises(NotImplementedError):
+        x.cpu()
+    chain = Chain(name, p=dict.fromkeys(RANGES, p))
+    with Transfers() as transfers:
+        y = chain(x, RATE, several(16))
+    assert (y.device.type, y.shape, y.dtype) == ("meta", x.shape, x.dtype)
+    assert transfers.count == len(RANGES)  # one a step: its parameters and the items' numbers
+
+
+def test_parameters_arrive_as_they_were_sent() -> None:
+    sound = torch.zeros(2, 1, 4, device="meta")
+    u = uniforms(5, 3, seeded())
+    chosen = torch.tensor([0, 2, 3])
+    for step, dtype in ((Noise(), torch.float32), (Filter(), torch.float64)):
+        here = step.draw(u[chosen, 1:])
+        _, there = augmentation.sent(chosen, here, sound.to(dtype))
+        for name, value in here.items():
+            assert there[name].device.type == "meta"
+            assert there[name].shape == (3,)
+            expected = dtype if value.is_floating_point() else value.dtype
+            assert there[name].dtype == expected
+
+
+def test_noise_of_a_seed_is_gaussian_and_no_other_seeds() -> None:
+    y = dsp.white_noise(torch.tensor([0, 1, 2, 2**31 - 1]), 200_000).double()
+    assert y.isfinite().all()
+    torch.testing.assert_close(y.mean(1), torch.zeros(4).double(), atol=0.01, rtol=0)
+    torch.testing.assert_close(y.square().mean(1), torch.ones(4).double(), atol=0.01, rtol=0)
+    torch.testing.assert_close(y.pow(4).mean(1), torch.full((4,), 3.0).double(), atol=0.1, rtol=0)
+    inside = (y.abs() < 1.959964).double().mean(1)
+    torch.testing.assert_close(inside, torch.full((4,), 0.95).double(), atol=0.003, rtol=0)
+    spectrum = torch.fft.rfft(y, 1 << 19)
+    for i in range(4):
+        for j in range(i + 1):  # neither is one seed's noise another's, however much later
+            together = torch.fft.irfft(spectrum[i] * spectrum[j].conj()) / y.shape[1]
+            together[0] -= float(i == j)
+            assert together.abs().max() < 0.02
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

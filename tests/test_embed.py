@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pandas
 import polars
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
@@ -19,18 +20,13 @@ from sklearn.pipeline import make_pipeline
 from antiphon import audio, cli
 from antiphon import embed as embed_function
 from antiphon.datasets import Track
-from antiphon.embed import (
-    Embedder,
-    file_windows,
-    get_scene_embeddings,
-    get_timestamp_embeddings,
-    load_model,
-    pack_windows,
-)
+from antiphon.embed import Embedder
 from antiphon.encoders.melpatch import MelPatch
+from antiphon.hear import get_scene_embeddings, get_timestamp_embeddings, load_model
 from antiphon.methods.clmr import CLMR
 from antiphon.pack import pack
 from antiphon.train import Train, pretrain
+from antiphon.windows import file_windows, pack_windows
 
 
 @pytest.fixture(scope="module")
@@ -145,10 +141,9 @@ def test_parts_of_another_model_are_not_used(run, tone_folder, tmp_path, monkeyp
     parts = tmp_path / "x.parquet.parts"
     parts.mkdir()
     table = pq.read_table(embed_function(run, str(tone_folder), tmp_path / "y.parquet"))
-    pq.write_table(
-        table.replace_schema_metadata({"model": "other", "tracks": "[]"}),
-        parts / "part-000000.parquet",
-    )
+    other = table.replace_schema_metadata({"model": "other", "ended": "[0]", "failed": "{}"})
+    with pa.ipc.new_file(parts / "part-0.arrow", other.schema) as file:
+        file.write_table(other)
     out = embed_function(run, str(tone_folder), tmp_path / "x.parquet")
     assert len(pq.read_table(out)) == 16
 
@@ -206,7 +201,7 @@ def test_parts_of_another_request_are_not_used(run, tone_folder, tmp_path, monke
     monkeypatch.setattr(module, "_PART_SECONDS", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(
-            module._Parts, "finish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)
+            module.Parts, "finish", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt)
         )
         with pytest.raises(KeyboardInterrupt):
             embed_function(run, str(first), tmp_path / "x.parquet", progress=False)
@@ -221,3 +216,34 @@ def test_parts_of_one_file_are_rows_of_their_own(run, tone_folder, tmp_path):
     )
     out = embed_function(run, str(tmp_path / "t.csv"), tmp_path / "x.parquet", progress=False)
     assert pq.read_table(out)["track"].to_pylist() == ["x", "y", "z"]
+
+
+RANKS = """
+import sys
+import torch.distributed as dist
+from antiphon import embed
+rank, run, data, bad, out = int(sys.argv[1]), *sys.argv[2:]
+dist.init_process_group("gloo", init_method=f"file://{out}.ranks", rank=rank, world_size=2)
+embed(run, [data, bad], out, windows=True, progress=False)
+dist.destroy_process_group()
+"""
+
+
+def test_ranks_write_the_table_of_one(run, tone_folder, tmp_path):
+    bad = tmp_path / "bad.mp3"
+    bad.write_bytes(b"nothing" * 40)
+    alone, shared = tmp_path / "alone.parquet", tmp_path / "shared.parquet"
+    data = [str(tone_folder), str(bad)]
+    one = pq.read_table(embed_function(run, data, alone, windows=True, progress=False))
+    ranks = [
+        subprocess.Popen([sys.executable, "-c", RANKS, str(n), run.folder, *data, shared])
+        for n in range(2)
+    ]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    two = pq.read_table(shared)
+    assert two.schema.metadata == one.schema.metadata
+    assert two.drop_columns("vector") == one.drop_columns("vector")
+    np.testing.assert_allclose(
+        np.array(two["vector"].to_pylist()), np.array(one["vector"].to_pylist()), atol=1e-5
+    )
+    assert not (tmp_path / "shared.parquet.parts").exists()

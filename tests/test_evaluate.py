@@ -13,7 +13,6 @@ import torch
 from antiphon import cli
 from antiphon.chain import Chain
 from antiphon.datasets import Dataset
-from antiphon.embed import pack_windows, vectors
 from antiphon.encoders import random_init
 from antiphon.encoders.melpatch import MelPatch
 from antiphon.evaluate import probe
@@ -23,6 +22,7 @@ from antiphon.pack import pack
 from antiphon.probes import make_probe
 from antiphon.scores import MODELS, format_scores
 from antiphon.train import Train, pretrain
+from antiphon.windows import pack_windows, vectors
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from antiphon.excerpts import Excerpts, keys, step_seed, uniforms
+from antiphon.excerpts import Excerpts, keys, share, step_seed, uniforms
 
 
 class FakePack:
@@ -95,3 +95,34 @@ def test_the_numbers_look_random():
     many = np.concatenate([keys(seed, step, 2, 8, p).ravel() for seed, step, p in cases])
     assert len(set(many.tolist())) == len(many)
     assert step_seed(0, 1) != step_seed(0, 2) != step_seed(1, 2)
+    assert len({step_seed(0, 1, rank) for rank in range(8)}) == 8
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+@pytest.mark.parametrize("count", [20, 5])
+def test_any_number_of_processes_sees_the_same_batches(ranks, count):
+    pack = FakePack([500 + 10 * n for n in range(count)])
+    whole = Excerpts(pack, 100, 8, 2, seed=3)
+    parts = [Excerpts(pack, 100, 8, 2, 3, rank, ranks) for rank in range(ranks)]
+    for step in (0, 1, 7):
+        batches = [part.at(step) for part in parts]
+        assert {len(batch.tracks) for batch in batches} == {8 // ranks}
+        assert torch.cat([batch.views for batch in batches], 1).equal(whole.at(step).views)
+        assert torch.cat([batch.tracks for batch in batches]).equal(whole.at(step).tracks)
+        together = zip(*(part.generators(step) for part in parts), strict=True)
+        for view, rows in zip(whole.generators(step), together, strict=True):
+            seeds = [g.initial_seed() for row in rows for g in row]
+            assert seeds == [g.initial_seed() for g in view]
+
+
+def test_what_can_not_be_shared_equally_is_refused():
+    with pytest.raises(ValueError, match="10 items can't be shared equally by 4; 8 or 12 can"):
+        Excerpts(FakePack([500] * 20), 100, 10, rank=1, ranks=4)
+    with pytest.raises(ValueError, match="3 items can't be shared equally by 4; 4 can"):
+        share(3, 0, 4)
+
+
+def test_a_batch_moves_whole():
+    batch = Excerpts(FakePack([500] * 4), 100, 4).at(0)
+    moved = batch.to(torch.device("meta"))
+    assert {tensor.device.type for tensor in moved} == {"meta"}

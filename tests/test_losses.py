@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from antiphon import losses
 from antiphon.losses import nt_xent
 
 E2, E3 = torch.eye(2, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
@@ -128,3 +129,17 @@ def test_what_can_not_be_compared_is_refused():
         nt_xent(torch.ones(1, 4), torch.ones(1, 4))
     with pytest.raises(ValueError, match="one shape"):
         nt_xent(torch.ones(2, 4), torch.ones(3, 4))
+
+
+def test_a_large_batch_is_computed_in_parts(monkeypatch):
+    draw = torch.Generator().manual_seed(6)
+    z = [torch.randn(9, 5, dtype=torch.float64, generator=draw, requires_grad=True) for _ in "ij"]
+    tracks = torch.tensor([0, 1, 2, 3, 4, 5, 6, 7, 0])
+    for which in (None, tracks):
+        whole = nt_xent(*z, 0.3, which)
+        gradient = torch.autograd.grad(whole, z)
+        with monkeypatch.context() as patch:
+            patch.setattr(losses, "_ROWS", 4)
+            parts = nt_xent(*z, 0.3, which)
+            torch.testing.assert_close(parts, whole)
+            torch.testing.assert_close(torch.autograd.grad(parts, z), gradient)

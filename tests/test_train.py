@@ -18,8 +18,10 @@ from torch import Tensor
 
 from antiphon import cli
 from antiphon.chain import Chain
+from antiphon.devices import check_devices, float32_products, make_fabric
 from antiphon.encoders.melpatch import MelPatch
 from antiphon.excerpts import Batch
+from antiphon.gradcache import two_passes
 from antiphon.methods import Method
 from antiphon.methods.clmr import CLMR
 from antiphon.optim import Optim
@@ -317,3 +319,102 @@ def test_a_spoilt_checkpoint_is_never_written(tones, tmp_path):
     with pytest.raises(TrainingStopped, match=r"is (nan|inf)"):
         pretrain(tones, tmp_path / "run", small(), Chain("none"), Optim(lr=1e30), train)
     assert all(value.isfinite().all() for value in weights(Run(tmp_path / "run")).values())
+
+
+def test_chunks_train_the_same_model(tones, tmp_path):
+    """MelPatch has no batch-norm: two passes, in parts of 3, 3 and 2 items, change nothing."""
+    settings = {"optim": Optim("lars", lr=0.3), "progress": False}
+    one, other = (
+        pretrain(tones, tmp_path / f"{n}", small(), train=Train(10, 8, chunk=n), **settings)
+        for n in (None, 3)
+    )
+    torch.testing.assert_close(weights(other), weights(one), rtol=1e-4, atol=2e-5)
+
+
+def test_chunks_draw_alike_in_both_passes_and_count_once(tones):
+    """One chunk is one pass, with dropout and batch-norm and all that they remember."""
+
+    def gradients(chunked: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        torch.manual_seed(0)
+        layers = [torch.nn.Flatten(), torch.nn.Linear(80, 8), torch.nn.BatchNorm1d(8)]
+        method = CLMR(Plain(torch.nn.Sequential(*layers, torch.nn.Dropout(0.5))))
+        model = make_fabric("cpu", "32-true").setup(method)
+        batch = Batch(torch.randn(2, 6, 1, 80), torch.arange(6))
+        torch.manual_seed(1)
+        if chunked:
+            two_passes(make_fabric("cpu", "32-true"), model, batch, 6)
+        else:
+            torch.manual_seed(int(torch.randint(2**62, (1,))))
+            model(batch)["loss"].backward()
+        return {n: p.grad for n, p in method.named_parameters()}, dict(method.named_buffers())
+
+    torch.testing.assert_close(gradients(True), gradients(False), rtol=1e-5, atol=1e-7)
+
+
+class Plain(MelPatch):
+    """Any layers as an encoder."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__(8000, bands=32, dim=8, depth=0, seconds=1.0)
+        self.net = net
+        for parameter in (*self.to_patches.parameters(), *self.norm.parameters()):
+            parameter.requires_grad_(False)
+
+    def embed(self, x: Tensor) -> Tensor:
+        return torch.cat([self.net(x)] * 2, 1)
+
+
+def test_chunks_are_refused_to_a_method_that_does_not_compare(tones, tmp_path):
+    with pytest.raises(ValueError, match=r"train.chunk is for methods .* Broken does not"):
+        pretrain(tones, tmp_path / "run", Broken(small().encoder), train=Train(2, 4, chunk=2))
+
+
+def test_settings_younger_than_the_run_have_their_defaults(tones, tmp_path):
+    run = pretrain(tones, tmp_path / "run", small(), train=Train(2, 4))
+    config = run.config
+    del config["train"]["chunk"], config["train"]["devices"]
+    run.write_config(config)
+    assert pretrain(tones, tmp_path / "run", small(), train=Train(2, 4)).finished
+    with pytest.raises(ValueError, match="'chunk': 2"):
+        pretrain(tones, tmp_path / "run", small(), train=Train(2, 4, chunk=2))
+
+
+def test_the_log_says_where_the_time_goes(tones, tmp_path):
+    run = pretrain(tones, tmp_path / "run", small(), train=Train(20, 8, log_every=20))
+    shares = run.events("step")[-1]["shares"]
+    assert set(shares) == {"waiting", "augment", "model"}
+    assert 0.3 < sum(shares.values()) <= 1
+
+
+def test_without_a_compiler_training_goes_on(tones, tmp_path, monkeypatch, capsys):
+    def no_compiler(*args, **kwargs):
+        def fail(*args, **kwargs):
+            raise RuntimeError("no C++ compiler\nat all")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    run = pretrain(tones, tmp_path / "run", small(), train=Train(2, 4, compile=True))
+    assert run.finished
+    assert "no effect here, training goes on: no C++ compiler\n" in capsys.readouterr().err
+
+
+def test_how_a_gpu_multiplies_is_put_back():
+    def state():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    before = state()
+    with float32_products(torch.device("cpu"), True):
+        assert state() == before
+    for tf32, wanted in ((True, "high"), (False, "highest")):
+        with float32_products(torch.device("cuda"), tf32):
+            assert state() == (wanted, tf32)
+        assert state() == before
+
+
+def test_too_few_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    check_devices("auto", 2)
+    check_devices("cpu", 4)
+    with pytest.raises(ValueError, match="there are 2 GPUs here"):
+        check_devices("cuda", 4)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,11 +144,34 @@ def digest(path: str | Path) -> str:
 def _decode(
     reader: _Reader, path: str | Path, start: float, seconds: float | None
 ) -> Iterator[Samples]:
-    for block in reader.blocks(start, seconds):
-        mono = block.mean(axis=1, dtype=np.float32) if block.ndim == 2 else block
-        if not np.isfinite(mono).all():
+    for block in _gathered(map(_mono, reader.blocks(start, seconds)), reader.sample_rate):
+        if not np.isfinite(block).all():
             raise AudioError(path, "holds NaN or infinite samples")
-        yield mono
+        yield block
+
+
+def _gathered(blocks: Iterable[Samples], least: int) -> Iterator[Samples]:
+    """Blocks of at least so many samples, but for the last: frames of 20 ms cost too many calls."""
+    held: list[Samples] = []
+    count = 0
+    for block in blocks:
+        held.append(block)
+        count += len(block)
+        if count >= least:
+            yield held[0] if len(held) == 1 else np.concatenate(held)
+            held, count = [], 0
+    if held:
+        yield np.concatenate(held)
+
+
+def _mono(block: NDArray[Any]) -> Samples:
+    """The mean of the channels ``(n, C) -> (n,)``; sums of columns are ten times faster here."""
+    mono = np.array(block[:, 0], dtype=np.float32)
+    for channel in range(1, block.shape[1]):
+        mono += block[:, channel]
+    if block.shape[1] > 1:
+        mono /= block.shape[1]
+    return mono
 
 
 def _resample(blocks: Iterator[Samples], source: int, target: int) -> Iterator[Samples]:
@@ -244,7 +267,9 @@ class _AvReader(_Reader):
         if self.stream.start_time is not None and self.stream.time_base is not None:
             offset = round(float(self.stream.start_time * self.stream.time_base) * self.sample_rate)
         for decoded in self.container.decode(self.stream):
-            for frame in planar.resample(decoded):
+            # aac, mp3 and others decode to planar floats already.
+            ready = decoded.format.name == "fltp"
+            for frame in [decoded] if ready else planar.resample(decoded):
                 if position is None:
                     at = max(0.0, start - 1.0)
                     if frame.pts is not None and frame.time_base is not None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from antiphon.augment import (
-    Augmentation,
     Delay,
     Filter,
     Gain,
@@ -18,9 +17,8 @@ from antiphon.augment import (
     PitchShift,
     Polarity,
     Reverb,
-    as_sound,
-    uniforms,
 )
+from antiphon.augmentation import Augmentation, in_turn
 from antiphon.configured import Configured
 
 
@@ -137,11 +135,7 @@ class Chain(nn.Module, Configured):
         Returns:
             Sound of the same shape and dtype; half precision is computed in float32.
         """
-        widths = [1 + step.draws for step in self.steps]
-        y, u = as_sound(x), uniforms(len(x), sum(widths), generator)
-        for step, columns in zip(self.steps, u.split(widths, 1), strict=True):
-            y = step.given(y, sample_rate, columns)
-        return y.to(x.dtype)
+        return in_turn(self.steps, x, sample_rate, generator)
 
     def views(
         self,

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from antiphon.datasets import Dataset
 from antiphon.datasets import open as open_dataset
-from antiphon.embed import pack_windows, pick_device, vectors, window_length
 from antiphon.encoders import Encoder, Pooling, random_init
 from antiphon.encoders.statistics import LogMelStatistics, MFCCStatistics
 from antiphon.files import write_atomically
@@ -29,6 +28,7 @@ from antiphon.progress import bar, say
 from antiphon.protocol import Fold, Protocol, divide, targets
 from antiphon.runs import Run
 from antiphon.scores import detail_of, keep, score_rows
+from antiphon.windows import pack_windows, pick_device, vectors, window_length
 
 ProbeName = Literal["linear", "mlp", "logistic", "knn"]
 

@@ -31,8 +31,12 @@ class Batch(NamedTuple):
     tracks: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
-        return Batch(self.views.to(device, non_blocking=True), self.tracks.to(device))
+        """The same batch on another device; from pinned memory while the CPU goes on."""
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+    def pinned(self) -> Batch:
+        """The same batch in memory that a GPU can read by itself."""
+        return Batch(*(tensor.pin_memory() for tensor in self))
 
 
 class Excerpts:
@@ -45,19 +49,31 @@ class Excerpts:
     Args:
         pack: the tracks; each at least ``window`` samples long.
         window: T, in samples.
-        batch: items in a step.
+        batch: items in a step, of all processes together.
         views: V, crops an item.
         seed: of everything that is drawn.
+        rank: the number of this process, which takes its :func:`share` of every batch.
+        ranks: how many processes there are; the batches do not depend on it.
     """
 
-    def __init__(self, pack: Pack, window: int, batch: int, views: int = 2, seed: int = 0) -> None:
+    def __init__(
+        self,
+        pack: Pack,
+        window: int,
+        batch: int,
+        views: int = 2,
+        seed: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
         short = int((pack.lengths < window).sum())
         if short or not len(pack):
             raise ValueError(f"{short} of {len(pack)} tracks are shorter than {window} samples")
         self.pack, self.window, self.batch, self.views, self.seed = pack, window, batch, views, seed
+        self.share = share(batch, rank, ranks)
 
     def tracks(self, step: int) -> NDArray[np.int64]:
-        """The track numbers ``(B,)`` of a step."""
+        """The track numbers ``(B,)`` of a step, of all processes."""
         count = len(self.pack)
         if count >= self.batch:
             epoch, place = divmod(step, count // self.batch)
@@ -74,9 +90,9 @@ class Excerpts:
         return np.minimum((chances * room).astype(np.int64), room - 1)
 
     def at(self, step: int) -> Batch:
-        """The batch of a step."""
-        tracks, starts = self.tracks(step), self.starts(step)
-        views = np.empty((self.views, self.batch, 1, self.window), np.int16)
+        """This process's share of the batch of a step."""
+        tracks, starts = self.tracks(step)[self.share], self.starts(step)[:, self.share]
+        views = np.empty((self.views, len(tracks), 1, self.window), np.int16)
         for view in range(self.views):
             for item, (track, start) in enumerate(zip(tracks, starts[view], strict=True)):
                 views[view, item, 0] = self.pack.read(int(track), int(start), self.window)
@@ -84,14 +100,36 @@ class Excerpts:
         return Batch(waveforms, torch.from_numpy(tracks.copy()))
 
     def generators(self, step: int) -> list[list[torch.Generator]]:
-        """A generator for each view and item, ``[V][B]``, for all that augmentations draw."""
-        seeds = keys(self.seed, step, self.views, self.batch, _AUGMENT)
+        """A generator for each view and item of :meth:`at`, for all that augmentations draw."""
+        seeds = keys(self.seed, step, self.views, self.batch, _AUGMENT)[:, self.share]
         return [[torch.Generator().manual_seed(int(s)) for s in row] for row in seeds]
 
 
-def step_seed(seed: int, step: int) -> int:
-    """For what a method draws for the whole batch (dropout, masks)."""
-    return int(keys(seed, step, 1, 1, _STEP)[0, 0])
+def share(batch: int, rank: int, ranks: int) -> slice:
+    """Which items of a batch are a process's own: the rank-th of equal parts.
+
+    Raises:
+        ValueError: the parts would not be equal.
+
+    >>> share(8, 1, 4)
+    slice(2, 4, None)
+    """
+    if batch % ranks:
+        near = [n for n in (batch // ranks * ranks, (batch // ranks + 1) * ranks) if n]
+        raise ValueError(
+            f"train.batch is the batch of all processes together: {batch} items can't be shared "
+            f"equally by {ranks}; {' or '.join(map(str, near))} can"
+        )
+    size = batch // ranks
+    return slice(rank * size, (rank + 1) * size)
+
+
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """For what a method draws for the whole batch (dropout, masks).
+
+    Each process draws its own: unlike crops and augmentations, this depends on how many there are.
+    """
+    return int(keys(seed, step, 1, rank + 1, _STEP)[0, rank])
 
 
 def keys(seed: int, step: int, views: int, batch: int, purpose: int) -> NDArray[np.uint64]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+_ROWS = 2048  # of the matrix of similarities that are held at once
 
 
 def nt_xent(
@@ -18,7 +21,11 @@ def nt_xent(
     eq. 1). The thesis's eq. 3.2 as printed is not this, its code is. It is log(2B - 1) where all
     rows are alike, and at least log(1 + (2B - 2) exp(-2 / temperature)).
 
-    Computed in float32 under any autocast, in float64 if given float64.
+    Computed in float32 under any autocast, in float64 if given float64. Of a large batch's 2B x 2B
+    similarities a part is held at a time, and computed once more for the gradient.
+
+    Several processes first gather both views of all items (:func:`distributed.all_gather`, z_i and
+    z_j each on their own, so that positives stay pairs), and then compute this of the whole batch.
 
     Args:
         z_i, z_j: the two views' projections ``(B, d)``; need not be normalised.
@@ -40,11 +47,22 @@ def nt_xent(
     with torch.autocast(z_i.device.type, enabled=False):
         z = torch.cat([z_i, z_j])
         z = functional.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=1)
-        s = z @ z.T / temperature
         rows = torch.arange(len(z), device=z.device)
-        positive = rows.roll(len(z_i))
-        left_out = rows[:, None] == rows
-        if tracks is not None:
-            same = torch.cat([tracks, tracks])
-            left_out = (same[:, None] == same) & (positive[:, None] != rows)
-        return functional.cross_entropy(s.masked_fill(left_out, -torch.inf), positive)
+        owners = rows % len(z_i) if tracks is None else torch.cat([tracks, tracks])
+        if len(z) <= _ROWS:
+            return _sum_over(rows, z, owners, temperature) / len(z)
+        parts = [
+            checkpoint(_sum_over, some, z, owners, temperature, use_reentrant=False)
+            for some in rows.split(_ROWS)
+        ]
+        return torch.stack(parts).sum() / len(z)
+
+
+def _sum_over(rows: Tensor, z: Tensor, owners: Tensor, temperature: float) -> Tensor:
+    """The sum of some rows' losses; owners ``(2B,)`` says whose no row is a negative."""
+    positive = (rows + len(z) // 2) % len(z)
+    left_out = owners[rows, None] == owners
+    left_out[torch.arange(len(rows), device=z.device), positive] = False
+    s = z[rows] @ z.T / temperature
+    s = s.masked_fill(left_out, -torch.inf)
+    return functional.cross_entropy(s, positive, reduction="sum")

@@ -1,20 +1,14 @@
 """Decode once: tracks as int16 memory maps at the encoder's rate.
 
-The store is a folder of shards that all data sets share. A shard is ``NAME.i16`` (samples, tracks
-end to end) and ``NAME.json`` (which tracks, and where), written last and renamed into place, so
-that a shard either is whole or isn't there. Tracks are known by their content: a moved file is not
-decoded again, a changed one is. A killed packing loses the shards under way and no more.
+All data sets share one store of shards (``shards.py``), which is filled on all cores
+(``decoders.py``). Several ranks share the work, and each ends with the same pack.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
-import threading
-import uuid
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,11 +17,11 @@ from numpy.typing import NDArray
 
 from antiphon import audio
 from antiphon.datasets import Dataset, Track
-from antiphon.files import printable, read_json, write_json
+from antiphon.decoders import decode, default_workers
+from antiphon.distributed import barrier, rank, world_size
+from antiphon.files import printable
 from antiphon.progress import bar
-
-_TRACKS_A_SHARD = 64
-_VERSION = "1"  # of what a key means: change it when the same file would be packed differently
+from antiphon.shards import Known, Place, Store
 
 
 @dataclass(frozen=True)
@@ -36,13 +30,6 @@ class Skipped:
 
     track: Track
     reason: str
-
-
-@dataclass(frozen=True)
-class _Place:
-    shard: Path
-    offset: int
-    frames: int
 
 
 class Pack:
@@ -59,7 +46,7 @@ class Pack:
     def __init__(
         self,
         sample_rate: int,
-        found: list[tuple[Track, str, _Place]],
+        found: list[tuple[Track, str, Place]],
         skipped: list[Skipped],
     ) -> None:
         self.sample_rate = sample_rate
@@ -116,12 +103,15 @@ def pack(
 ) -> Pack:
     """Decode every track of a data set that isn't in the store yet, on all cores.
 
+    With several ranks, each decodes its share and all return the same pack; the store must then be
+    on a disk that they share (else each machine decodes what it lacks).
+
     Args:
         dataset: what to pack.
         sample_rate: in Hz; the encoder's.
         cache: the store; default ``$ANTIPHON_CACHE`` or ``~/.cache/antiphon``.
         minimum_seconds: shorter tracks are skipped and listed.
-        workers: threads that decode; default one a core.
+        workers: processes that decode; default one a core, shared out among a machine's ranks.
         progress: show a bar.
 
     Returns:
@@ -131,45 +121,71 @@ def pack(
         ValueError: not one track can be used; names the first reasons.
         OSError: the disk is full; what was packed so far is kept.
     """
-    workers = workers or os.cpu_count() or 1
-    store = _Store(Path(cache or default_cache()) / "pack" / f"{sample_rate}", sample_rate)
-    keys: dict[str, tuple[str, str]] = {}
-    skipped: dict[str, str] = {}
-    with ThreadPoolExecutor(workers) as pool:
-        for track, known in zip(dataset, pool.map(store.identify, dataset), strict=True):
-            if isinstance(known, audio.AudioError):
-                skipped[track.id] = known.cause
-            else:
-                keys[track.id] = known
-        store.save_digests()
-        wanted = {keys[t.id][0]: t for t in dataset if t.id in keys}
-        missing = [(key, track) for key, track in wanted.items() if key not in store.places]
-        size = max(1, min(_TRACKS_A_SHARD, -(-len(missing) // (4 * workers))))
-        batches = [missing[i : i + size] for i in range(0, len(missing), size)]
-        futures = []
-        try:
-            with bar("decoding", len(missing), progress) as advance:
-                futures = [pool.submit(store.write_shard, batch, advance) for batch in batches]
-                for future in as_completed(futures):
-                    future.result()
-        except OSError as error:
-            for future in futures:
-                future.cancel()
-            if error.errno == errno.ENOSPC:
-                raise OSError(
-                    errno.ENOSPC,
-                    f"the disk is full while packing to {store.folder}: set ANTIPHON_CACHE to a "
-                    "folder with more room and run again; what was packed is kept",
-                ) from error
-            raise
+    workers = workers or default_workers()
+    progress = progress and rank() == 0
+    store = Store(Path(cache or default_cache()) / "pack" / f"{sample_rate}", sample_rate)
+    known = _identify(dataset, store, workers, progress)
+    keys = {i: found for i, found in known.items() if isinstance(found, Known)}
+    wanted = {keys[track.id].key: track for track in dataset if track.id in keys}
+
+    def missing() -> list[tuple[str, Track]]:
+        there = store.places.keys() | store.failures.keys()
+        return [(key, track) for key, track in wanted.items() if key not in there]
+
+    # By the key, as ranks that look at different moments may not see the same tracks missing.
+    mine = [(k, t) for k, t in missing() if int(k[:8], 16) % world_size() == rank()]
+    barrier()
+    decode(store, mine, workers, progress)
+    barrier()
+    store.refresh()
+    decode(store, missing(), workers, progress)
+    skipped = {i: found.cause for i, found in known.items() if isinstance(found, audio.AudioError)}
     return _assemble(dataset, sample_rate, store, keys, skipped, minimum_seconds)
+
+
+def _identify(
+    dataset: Dataset, store: Store, workers: int, progress: bool
+) -> dict[str, Known | audio.AudioError]:
+    """What every track is known by, by its id. Each rank reads its share of the new files."""
+    known: dict[str, Known | audio.AudioError] = {}
+    ranks = world_size()
+
+    def look(tracks: Sequence[Track]) -> None:
+        new = [track for track in tracks if not _recalled(store, track, known)]
+        shown = progress and len(new) > 1000
+        with ThreadPoolExecutor(workers) as pool, bar("reading", len(new), shown) as advance:
+            for track, found in zip(new, pool.map(store.identify, new), strict=True):
+                known[track.id] = found
+                advance(1)
+
+    look(dataset.tracks[rank() :: ranks])
+    if ranks > 1:
+        store.save_digests(rank())
+        barrier()
+        store.gather_digests()
+        look(dataset.tracks)
+        barrier()
+    if rank() == 0:
+        store.save_digests()
+        store.drop_parts()
+    return known
+
+
+def _recalled(store: Store, track: Track, known: dict[str, Known | audio.AudioError]) -> bool:
+    try:
+        found = known.get(track.id) or store.recall(track)
+    except OSError:
+        return False  # to be named by identify
+    if found:
+        known[track.id] = found
+    return found is not None
 
 
 def _assemble(
     dataset: Dataset,
     sample_rate: int,
-    store: _Store,
-    keys: dict[str, tuple[str, str]],
+    store: Store,
+    keys: dict[str, Known],
     skipped: dict[str, str],
     minimum_seconds: float,
 ) -> Pack:
@@ -201,84 +217,3 @@ def default_cache() -> Path:
     if own := os.environ.get("ANTIPHON_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "antiphon"
-
-
-class _Store:
-    """The shards of one sampling rate, and what is known of the files that went into them."""
-
-    def __init__(self, folder: Path, sample_rate: int) -> None:
-        self.folder, self.sample_rate = folder, sample_rate
-        folder.mkdir(parents=True, exist_ok=True)
-        self.places: dict[str, _Place] = {}
-        self.failures: dict[str, str] = {}
-        self._lock = threading.Lock()
-        self._digests_file = folder / "digests.json"
-        self._digests: dict[str, str] = read_json(self._digests_file, {})
-        for index in sorted(folder.glob("shard-*.json")):
-            self._index(index)
-
-    def _index(self, index: Path) -> None:
-        shard = index.with_suffix(".i16")
-        if shard.exists():
-            for key, offset, frames in read_json(index, {}).get("tracks", ()):
-                self.places[key] = _Place(shard, offset, frames)
-
-    def identify(self, track: Track) -> tuple[str, str] | audio.AudioError:
-        """The track's key and its file's digest, or why there is none."""
-        try:
-            digest = self._digest(track.path)
-        except (audio.AudioError, OSError) as error:
-            cause = getattr(error, "cause", None) or getattr(error, "strerror", None) or str(error)
-            return audio.AudioError(track.path, cause)
-        text = f"{_VERSION} {digest} {track.start!r} {track.seconds!r}"
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest(), digest
-
-    def _digest(self, path: str) -> str:
-        if "://" in path:
-            return audio.digest(path)
-        stat = Path(path).stat()
-        shown = os.fsencode(Path(path).resolve()).decode("utf-8", "backslashreplace")
-        seen = f"{stat.st_size} {stat.st_mtime_ns} {shown}"
-        if seen not in self._digests:
-            self._digests[seen] = audio.digest(path)
-        return self._digests[seen]
-
-    def save_digests(self) -> None:
-        """So that an unchanged file isn't even read the next time."""
-        write_json(self._digests_file, self._digests)
-
-    def write_shard(self, batch: list[tuple[str, Track]], advance: Callable[..., None]) -> None:
-        """Decode some tracks into one new shard; a track that fails is noted and left out."""
-        name = f"shard-{uuid.uuid4().hex}"
-        partial = self.folder / f".{name}.partial"
-        rows, offset = [], 0
-        try:
-            with partial.open("wb") as file:
-                for key, track in batch:
-                    try:
-                        frames = 0
-                        for block in self._decode(track):
-                            file.write(block.tobytes())
-                            frames += len(block)
-                        rows.append((key, offset, frames))
-                        offset += frames
-                    except audio.AudioError as error:
-                        file.seek(2 * offset)
-                        file.truncate()
-                        self.failures[key] = error.cause
-                    advance(1)
-                file.flush()
-                os.fsync(file.fileno())
-            if not rows:
-                return
-            partial.rename(self.folder / f"{name}.i16")
-            index = self.folder / f"{name}.json"
-            write_json(index, {"tracks": rows})
-            with self._lock:
-                self._index(index)
-        finally:
-            partial.unlink(missing_ok=True)
-
-    def _decode(self, track: Track) -> Iterable[NDArray[np.int16]]:
-        for block in audio.stream(track.path, self.sample_rate, track.start, track.seconds):
-            yield np.round(np.clip(block, -1.0, 1.0) * 32767).astype("<i2")

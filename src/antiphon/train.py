@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import math
-import platform
-import resource
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from antiphon import __version__, watch
+from antiphon import distributed, watch
+from antiphon.allocator import keeping_memory
 from antiphon.cards import card, data_sheet
 from antiphon.chain import Chain
 from antiphon.configured import describe
 from antiphon.datasets import Dataset
-from antiphon.datasets import names as dataset_names
 from antiphon.datasets import open as open_dataset
-from antiphon.excerpts import Batch, Excerpts, step_seed
-from antiphon.methods import Method
+from antiphon.devices import check_devices, compile_encoder, float32_products, make_fabric
+from antiphon.excerpts import Batch, Excerpts, share, step_seed
+from antiphon.gradcache import two_passes
+from antiphon.journal import Journal
+from antiphon.launch import launch
+from antiphon.methods import Contrastive, Method
+from antiphon.norm import make_global
 from antiphon.optim import Optim
 from antiphon.pack import Pack, pack
 from antiphon.progress import bar, say
 from antiphon.runs import Run
+from antiphon.settings import check_same, plain, whole_path, without_encoder
 
 _WATCHED = 128  # tracks that the collapse watch embeds
 
@@ -47,11 +49,20 @@ class Train:
 
     Args:
         steps: optimiser steps of the whole run.
-        batch: items in a step; each item is a track, seen in as many crops as the method has views.
-        accumulate: a step's gradient is the mean over this many batches.
+        batch: items in a step, of all processes; each item is a track, seen in as many crops as the
+            method has views.
+        chunk: items that a process holds in memory at once, for contrastive batches of any size
+            with the same gradient, at the cost of a second forward pass; batch-norm sees a chunk
+            at a time. null for the whole batch.
+        accumulate: a step's gradient is the mean over this many batches. For a contrastive method
+            that is *not* a larger batch, as negatives come from each one alone: see chunk.
         clip: largest norm of the gradient; null for no limit.
         precision: of the arithmetic; bf16-mixed is for GPUs and newer CPUs.
+        tf32: let a GPU multiply float32 matrices with 10 bits of mantissa; several times faster.
+        compile: let torch compile the encoder first; never needed.
         device: auto takes a GPU if there is one.
+        devices: processes on this machine: one a GPU, or several that share the cores. The same
+            run comes of any number. Of no effect under torchrun, which starts them itself.
         checkpoint_minutes: time between checkpoints; a kill costs at most this.
         log_every: steps between lines in the log.
         watch_every: steps between looks at the representation for signs of collapse.
@@ -60,19 +71,25 @@ class Train:
 
     steps: int = 10000
     batch: int = 48
+    chunk: int | None = None
     accumulate: int = 1
     clip: float | None = None
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    tf32: bool = True
+    compile: bool = False
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
     checkpoint_minutes: float = 10.0
     log_every: int = 10
     watch_every: int = 250
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "accumulate", "log_every", "watch_every"):
+        for name in ("steps", "accumulate", "devices", "log_every", "watch_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        if self.chunk is not None and self.chunk < 1:
+            raise ValueError(f"train.chunk must be at least 1, or null, got {self.chunk}")
         if self.batch < 2:
             raise ValueError(f"train.batch must be at least 2, got {self.batch}")
 
@@ -93,7 +110,9 @@ def pretrain(
     """Pre-train a method's encoder on a data set, into a run folder.
 
     The same call on a folder that holds a stopped run goes on from its last checkpoint, and ends
-    in the same weights as if it had never stopped (bit for bit on one CPU).
+    in the same weights as if it had never stopped (bit for bit on one CPU). Several processes
+    (``train.devices``, or torchrun) train the same model as one, but for rounding; a run may go on
+    with another number of them. They need the folder, the data and the cache in common.
 
     Args:
         data: a folder, a table, ``demo``, or anything that ``antiphon data`` takes.
@@ -113,29 +132,44 @@ def pretrain(
 
     Raises:
         TrainingStopped: the loss is not finite, or the representation has collapsed.
-        ValueError: no usable tracks, or the folder holds a run with another configuration.
+        ValueError: no usable tracks, the folder holds a run with another configuration, or the
+            settings don't fit each other.
     """
+    arguments = {**locals()}
     augment, optim, train = augment or Chain(), optim or Optim(), train or Train()
+    if train.chunk and not isinstance(method, Contrastive):
+        raise ValueError(
+            f"train.chunk is for methods that project items and then compare them; "
+            f"{type(method).__name__} does not"
+        )
+    if train.devices > 1 and not distributed.started():
+        share(train.batch, 0, train.devices)
+        check_devices(train.device, train.devices)
+        launch(pretrain, train.devices, arguments)
+        return Run(out)
+    share(train.batch, distributed.rank(), distributed.world_size())  # refuses what it can't share
+    first = distributed.rank() == 0
+    progress = progress and first
     dataset = open_dataset(data, labels)
     split = split or ("train" if "train" in dataset.splits else "all")
     dataset = dataset.split(split)
     encoder = method.encoder
     run = Run(out)
     config = {
-        "data": _whole_path(data) if isinstance(data, str) else dataset.name,
+        "data": whole_path(data) if isinstance(data, str) else dataset.name,
         "labels": labels,
         "split": split,
         "seed": seed,
         "encoder": describe(encoder),
-        "method": _without_encoder(describe(method)),
+        "method": without_encoder(method),
         "augment": describe(augment)["init_args"],
-        "optim": _plain(asdict(optim)),
+        "optim": plain(asdict(optim)),
         "train": asdict(train),
     }
     if (run.folder / "config.yaml").exists():
-        _check_same(run, config)
+        check_same(run, config, asdict(Train()))
         if run.finished:
-            if not (run.folder / "card.md").exists():  # killed in its very last moment
+            if first and not (run.folder / "card.md").exists():  # killed in its very last moment
                 (run.folder / "card.md").write_text(card(run), encoding="utf-8")
             if progress:
                 say(f"{run.folder}: this run is complete already")
@@ -150,16 +184,21 @@ def pretrain(
             f"{type(method).__name__} tells tracks apart, and there is only one here: give it a "
             "folder of several, or a table that cuts a long recording into parts (start, seconds)"
         )
-    excerpts = Excerpts(tracks, encoder.window, train.batch, method.views, seed)
-    run.write_config(config)
-    run.write("data.json", data_sheet(dataset, tracks))
-    loop = _Loop(run, method, augment, optim, train, excerpts, progress)
-    loop.run_to_end()
+    ranks = distributed.rank(), distributed.world_size()
+    excerpts = Excerpts(tracks, encoder.window, train.batch, method.views, seed, *ranks)
+    distributed.barrier()  # nobody writes before all have looked
+    if first:
+        run.write_config(config)
+        run.write("data.json", data_sheet(dataset, tracks))
+    _Loop(run, method, augment, optim, train, excerpts, progress).run_to_end()
+    distributed.barrier()
     return run
 
 
 @dataclass
 class _Loop:
+    """Runs in every process alike; only the first one writes."""
+
     run: Run
     method: Method
     augment: Chain
@@ -168,107 +207,126 @@ class _Loop:
     excerpts: Excerpts
     progress: bool
     step: int = 0
-    seconds: float = 0.0
     suspicious: int = 0
-    logged: int = 0
     note: str = ""
-    sums: dict[str, Tensor] = field(default_factory=dict)
 
     def run_to_end(self) -> None:
         """From wherever the last checkpoint was to the last step."""
-        from lightning_fabric import Fabric  # slow to import, and only needed here
-
-        fabric = Fabric(accelerator=self.train.device, devices=1, precision=self.train.precision)
-        self.fabric = fabric
-        optimiser = self.optim.build(self.method, self.train.batch)
+        train = self.train
+        self.fabric = make_fabric(train.device, train.precision)
+        optimiser = self.optim.build(self.method, train.batch)
         state = self.run.load_checkpoint()
-        self.model, self.optimiser = fabric.setup(self.method, optimiser)
+        distributed.barrier()  # all have read it before anything is written
+        if distributed.world_size() > 1:
+            make_global(self.method)
+        self.model, self.optimiser = self.fabric.setup(self.method, optimiser)
+        if train.chunk:
+            self.model.mark_forward_method("project")
         if state:
             self.method.load_state_dict(state["method"])
             self.optimiser.load_state_dict(state["optimiser"])
-            self.step = self.logged = state["step"]
-            self.seconds = state["seconds"]
-        self._log_start(resumed=bool(state))
-        tensorboard = _tensorboard(self.run) if self.train.tensorboard else nullcontext()
-        self.began = time.perf_counter() - self.seconds
+            self.step = state["step"]
+        if train.compile:
+            compile_encoder(self.method.encoder, self.fabric.device, self.progress)
+        clips = train.batch * train.accumulate * self.method.views
+        self.journal = Journal(
+            self.run,
+            self.fabric.device,
+            clips,
+            train.tensorboard,
+            self.step,
+            state["seconds"] if state else 0.0,
+        )
+        self.journal.start(self.method, resumed=bool(state))
+        multiplying = float32_products(self.fabric.device, train.tf32)
+        with closing(self.journal), multiplying, keeping_memory():
+            self._all_steps()
+            self._save()
+            self.journal.end(train.steps)
+        if distributed.rank() == 0:
+            (self.run.folder / "card.md").write_text(card(self.run), encoding="utf-8")
+
+    def _all_steps(self) -> None:
         saved = time.monotonic()
         with (
             ThreadPoolExecutor(1) as ahead,
-            tensorboard as self.board,
             bar("training", self.train.steps, self.progress, done=self.step) as advance,
             _interrupted_between_steps() as interrupted,
         ):
             coming = ahead.submit(self._batches, self.step)
             while self.step < self.train.steps:
-                batches = coming.result()
+                with self.journal.timing("waiting"):
+                    batches = coming.result()
                 if self.step + 1 < self.train.steps:
                     coming = ahead.submit(self._batches, self.step + 1)
                 self._one_step(batches)
                 self.step += 1
                 advance(1, self._after_step())
-                if interrupted():
+                due = time.monotonic() - saved > 60 * self.train.checkpoint_minutes
+                stop, due = distributed.agree(interrupted(), due)
+                if stop:
                     self._save()
                     raise KeyboardInterrupt
-                if time.monotonic() - saved > 60 * self.train.checkpoint_minutes:
+                if due:
                     self._save()
                     saved = time.monotonic()
-        self._save()
-        self._log_end()
-        (self.run.folder / "card.md").write_text(card(self.run), encoding="utf-8")
 
     def _batches(self, step: int) -> list[tuple[Batch, list[list[torch.Generator]]]]:
+        """What a step sees; read in a thread of its own while the step before is computed."""
         first = step * self.train.accumulate
         numbers = range(first, first + self.train.accumulate)
-        return [(self.excerpts.at(n), self.excerpts.generators(n)) for n in numbers]
+        found = [(self.excerpts.at(n), self.excerpts.generators(n)) for n in numbers]
+        if self.fabric.device.type == "cuda":
+            return [(batch.pinned(), generators) for batch, generators in found]
+        return found
 
     def _one_step(self, batches: list[tuple[Batch, list[list[torch.Generator]]]]) -> None:
-        torch.manual_seed(step_seed(self.excerpts.seed, self.step))
+        torch.manual_seed(step_seed(self.excerpts.seed, self.step, distributed.rank()))
         rate = self.optim.rate(self.step, self.train.steps, self.train.batch)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
-        for batch, generators in batches:
-            batch = batch.to(self.fabric.device)
-            views = self.augment.views(batch.views, self.method.encoder.sample_rate, generators)
-            values = self.model(Batch(views, batch.tracks))
-            self.fabric.backward(values["loss"] / len(batches))
+        for number, (batch, generators) in enumerate(batches, 1):
+            with self.journal.timing("augment"):
+                batch = batch.to(self.fabric.device)
+                sample_rate = self.method.encoder.sample_rate
+                views = self.augment.views(batch.views, sample_rate, generators)
+            with self.journal.timing("model"):
+                values = self._gradients(Batch(views, batch.tracks), number == len(batches))
             for name, value in values.items():
-                self._add(name, value.detach() / len(batches))
+                self.journal.add(name, value / len(batches))
         limit = self.train.clip or math.inf
         norm = self.fabric.clip_gradients(
             self.model, self.optimiser, max_norm=limit, error_if_nonfinite=False
         )
         if norm is not None:
-            self._add("gradient_norm", norm.detach())
+            self.journal.add("gradient_norm", norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         self.method.after_step((self.step + 1) / self.train.steps)
 
-    def _add(self, name: str, value: Tensor) -> None:
-        self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value
+    def _gradients(self, batch: Batch, last: bool) -> dict[str, Tensor]:
+        """Add a batch's gradient to the weights'; with its last part, average the processes'."""
+        weight = 1 / self.train.accumulate
+        if self.train.chunk:
+            return two_passes(self.fabric, self.model, batch, self.train.chunk, weight, last)
+        with self.fabric.no_backward_sync(self.model, enabled=not last):
+            values = self.model(batch)
+            self.fabric.backward(values["loss"] * weight)
+        return values
 
     def _after_step(self) -> str:
         """Log and look, when it is time; returns what the progress line should say."""
         last = self.step == self.train.steps
         if self.step % self.train.log_every == 0 or self.step == 1 or last:
-            self._log_step()
+            rate = self.optim.rate(self.step - 1, self.train.steps, self.train.batch)
+            values = self.journal.step(self.step, rate)
+            speed = values["clips_per_second"]
+            self.note = f"loss {values['loss']:.3f} · {speed:.0f} clips/s"
+            self._stop_if_spoilt(values)
         if self.step % self.train.watch_every == 0 or last:
             self._watch()
         return self.note
-
-    def _log_step(self) -> None:
-        values = {n: (total / (self.step - self.logged)).item() for n, total in self.sums.items()}
-        self.logged = self.step
-        self.sums.clear()
-        self.seconds = time.perf_counter() - self.began
-        clips = self.step * self.train.batch * self.train.accumulate * self.method.views
-        rate = self.optim.rate(self.step - 1, self.train.steps, self.train.batch)
-        speed = clips / self.seconds
-        line = {"step": self.step, "seconds": round(self.seconds, 3), **values, "lr": rate}
-        self.run.log("step", **line, clips_per_second=round(speed, 2))
-        self._board("train", line)
-        self.note = f"loss {values['loss']:.3f} · {speed:.0f} clips/s"
-        self._stop_if_spoilt(values)
 
     def _stop_if_spoilt(self, values: dict[str, float]) -> None:
         """Once a loss or gradient is not finite, the weights are not either."""
@@ -287,12 +345,11 @@ class _Loop:
         pack, encoder = self.excerpts.pack, self.method.encoder
         looked = Excerpts(pack, encoder.window, min(_WATCHED, len(pack)), views=2, seed=-1).at(0)
         self.model.eval()
+        world, views = distributed.world_size(), looked.views.flatten(0, 1)
+        own = views.tensor_split(world)[distributed.rank()]
         with self.fabric.autocast():
-            halves = [
-                torch.cat([encoder.embed(part.to(self.fabric.device)) for part in view.split(16)])
-                for view in looked.views
-            ]
-        a, b = (half.float().cpu() for half in halves)
+            parts = [encoder.embed(part.to(self.fabric.device)) for part in own.split(16)]
+        a, b = distributed.all_gather(torch.cat(parts).float()).cpu().chunk(2)
         values = {
             "alignment": watch.alignment(a, b),
             "uniformity": watch.uniformity(a) if len(a) > 1 else 0.0,
@@ -304,8 +361,7 @@ class _Loop:
             labels, groups = [t.labels for t in tracks], [t.group for t in tracks]
             agree = watch.neighbours_agree(a, labels, groups)
             values |= {} if math.isnan(agree) else {"knn": agree}
-        self.run.log("watch", step=self.step, **values)
-        self._board("watch", {"step": self.step, **values})
+        self.journal.watch(self.step, values)
         dead = not all(map(math.isfinite, values.values()))
         dead = dead or values["spread"] < 1e-4 or (values["effective_rank"] < 1.1 and len(a) > 2)
         self.suspicious = self.suspicious + 1 if dead else 0
@@ -319,53 +375,15 @@ class _Loop:
 
     def _save(self) -> None:
         """Write a checkpoint, unless the weights are spoilt."""
-        self._stop_if_spoilt({name: total.item() for name, total in self.sums.items()})
-        self.seconds = time.perf_counter() - self.began
-        if self.fabric.is_global_zero:
+        self._stop_if_spoilt(self.journal.means(self.step))
+        if distributed.rank() == 0:
             state = {
                 "method": self.method.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "step": self.step,
-                "seconds": self.seconds,
+                "seconds": self.journal.seconds,
             }
             self.run.save_checkpoint(state, self.method.encoder)
-
-    def _log_start(self, resumed: bool) -> None:
-        parameters = sum(p.numel() for p in self.method.encoder.parameters())
-        self.run.log(
-            "resume" if resumed else "start",
-            step=self.step,
-            time=datetime.now(UTC).isoformat(timespec="seconds"),
-            antiphon=__version__,
-            torch=torch.__version__,
-            python=platform.python_version(),
-            machine=f"{platform.machine()}, {torch.get_num_threads()} threads",
-            device=str(self.fabric.device),
-            command=" ".join(sys.argv),
-            encoder_parameters=parameters,
-            method_parameters=sum(p.numel() for p in self.method.parameters()),
-        )
-
-    def _log_end(self) -> None:
-        clips = self.train.steps * self.train.batch * self.train.accumulate * self.method.views
-        self.seconds = time.perf_counter() - self.began
-        peak = {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)}
-        if self.fabric.device.type == "cuda":
-            peak["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
-        self.run.log(
-            "end",
-            steps=self.train.steps,
-            clips=clips,
-            seconds=round(self.seconds, 1),
-            clips_per_second=round(clips / self.seconds, 2),
-            **peak,
-        )
-
-    def _board(self, group: str, values: dict[str, Any]) -> None:
-        if self.board:
-            for name, value in values.items():
-                if name != "step":
-                    self.board.add_scalar(f"{group}/{name}", value, values["step"])
 
 
 @contextmanager
@@ -386,56 +404,6 @@ def _interrupted_between_steps() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _tensorboard(run: Run) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ModuleNotFoundError(
-            "train.tensorboard needs TensorBoard: pip install 'antiphon[tensorboard]'"
-        ) from None
-    return SummaryWriter(str(run.folder / "tensorboard"))
-
-
-def _whole_path(data: str) -> str:
-    """A path that is right from any folder; a data set's name as it is."""
-    path = Path(data).expanduser()
-    is_name = data.partition(":")[0] in dataset_names()
-    return data if is_name or not path.exists() else str(path.resolve())
-
-
-def _without_encoder(method: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in method["init_args"].items() if name != "encoder"}
-    return {"class_path": method["class_path"], "init_args": kept}
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists: the form that comes back from YAML."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-_MAY_CHANGE = {"checkpoint_minutes", "log_every", "watch_every", "tensorboard", "device"}
-
-
-def _check_same(run: Run, config: dict[str, Any]) -> None:
-    """A folder holds one run: going on with other settings would make figures that lie."""
-    differ = []
-    for key in sorted({*config, *run.config}):
-        old, new = run.config.get(key), config.get(key)
-        if key == "train":
-            old = {k: v for k, v in (old or {}).items() if k not in _MAY_CHANGE}
-            new = {k: v for k, v in (new or {}).items() if k not in _MAY_CHANGE}
-        if old != new:
-            differ.append(f"  {key}: it has {old}, you ask for {new}")
-    if differ:
-        raise ValueError(
-            f"{run.folder} holds a run with another configuration:\n" + "\n".join(differ) + "\n"
-            "Choose another --out, remove that folder, or repeat its own settings with "
-            f"--config {run.config_path}"
-        )
 
 
 def _say_skipped(tracks: Pack, asked: int) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from antiphon import fused
 from antiphon.encoders import Encoder, Pooling
 from antiphon.features import MelFrontEnd
 
@@ -47,10 +50,10 @@ class MelCNN(Encoder):
         self.dim = 8 * channels
         widths = (1, channels, 2 * channels, 4 * channels, 8 * channels)
         blocks = [
-            _block(before, after, kernel=5 if before == 1 else 3, stride=2)
+            _Block(before, after, kernel=5 if before == 1 else 3, stride=2)
             for before, after in pairwise(widths)
         ]
-        blocks.append(_block(widths[-1], widths[-1], kernel=3, stride=1))
+        blocks.append(_Block(widths[-1], widths[-1], kernel=3, stride=1))
         self.blocks = nn.ModuleList(blocks)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -61,14 +64,24 @@ class MelCNN(Encoder):
         x = self.front_end(x)[:, None]
         frames = []
         for block in self.blocks:
-            x = block(x)
+            x = block(x.contiguous(memory_format=torch.channels_last))
             frames.append(x.mean(3).transpose(1, 2))
         return frames
 
 
-def _block(before: int, after: int, kernel: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(after),
-        nn.ReLU(),
-    )
+class _Block(nn.Sequential):
+    def __init__(self, before: int, after: int, kernel: int, stride: int) -> None:
+        super().__init__(
+            nn.Conv2d(before, after, kernel, stride=stride, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training or not fused.applies(x, self.training):
+            return super().forward(x)
+        conv, norm, _ = self
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        weight, bias = fused.folded(conv, norm)
+        return F.conv2d(x, weight, bias, conv.stride, conv.padding).relu_()

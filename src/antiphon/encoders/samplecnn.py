@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
 
+from antiphon import fused
 from antiphon.encoders import Encoder, Pooling
 
 # Pool (= kernel) of the nine blocks. Window = 3 * product.
@@ -17,6 +19,7 @@ _POOLS = {
     8000: (3, 3, 3, 2, 2, 4, 4, 2, 2),
 }
 _CHANNELS = (128, 128, 256, 256, 256, 256, 256, 256, 512)
+_FIRST, _ITEMS = 3, 2  # without gradients, so many blocks go over so many items at a time
 
 
 class SampleCNN(Encoder):
@@ -58,13 +61,11 @@ class SampleCNN(Encoder):
         self.sample_rate, self.pooling = sample_rate, pooling
         self.window = self.hop = 3 * math.prod(pools)
         self.dim = _CHANNELS[-1]
-        pad = "same" if padding == "same" else 1
-        blocks = [_block(1, 128, 3, stride=3)]
+        blocks = [_Block(1, 128, 3, stride=3)]
         for before, after, size in zip((128, *_CHANNELS), _CHANNELS, pools, strict=False):
-            block = _block(before, after, size, padding=pad)
-            block.append(nn.MaxPool1d(size))
-            blocks.append(block)
-        blocks.append(_block(512, 512, last_kernel, padding="same"))
+            around = (1, 1) if padding == "reference" else ((size - 1) // 2, size // 2)
+            blocks.append(_Block(before, after, size, padding=around, pool=size))
+        blocks.append(_Block(512, 512, last_kernel, padding=(last_kernel // 2, last_kernel // 2)))
         self.blocks = nn.ModuleList(blocks)
         for module in self.modules():
             if isinstance(module, nn.Conv1d):
@@ -73,20 +74,62 @@ class SampleCNN(Encoder):
     def layers(self, x: Tensor) -> list[Tensor]:
         """The frames after each of the eleven blocks."""
         frames = []
-        for block in self.blocks:
+        if fused.applies(x, self.training):
+            for block in self._blocks():
+                x = block.fused(x)
+                frames.append(x)
+            return frames
+        for block in self._blocks():
             x = block(x)
             frames.append(x.transpose(1, 2))
         return frames
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Frames ``(B, F, 512)`` of waveforms ``(B, 1, T)`` with T >= window."""
+        if self.training or not fused.applies(x, self.training):
+            return self.layers(x)[-1]
+        # The first blocks are long: a few items at a time stay in the cache, and memory small.
+        blocks = self._blocks()
+        x = torch.cat([_through(blocks[:_FIRST], some) for some in x.split(_ITEMS)])
+        return _through(blocks[_FIRST:], x)
 
-def _block(
-    before: int, after: int, kernel: int, stride: int = 1, padding: int | str = 0
-) -> nn.Sequential:
-    layers = nn.Sequential()
-    if padding == "same" and kernel % 2 == 0:
-        layers.append(nn.ConstantPad1d(((kernel - 1) // 2, kernel // 2), 0.0))
-        padding = 0
-    layers.append(nn.Conv1d(before, after, kernel, stride=stride, padding=padding))
-    layers.append(nn.BatchNorm1d(after))
-    layers.append(nn.ReLU())
-    return layers
+    def _blocks(self) -> list[_Block]:
+        return cast(list[_Block], list(self.blocks))
+
+
+def _through(blocks: list[_Block], x: Tensor) -> Tensor:
+    for block in blocks:
+        x = block.fused(x)
+    return x
+
+
+class _Block(nn.Sequential):
+    """Convolution, batch-norm, ReLU and, with ``pool``, max-pool: ``(B, C, T) -> (B, D, F)``."""
+
+    def __init__(
+        self,
+        before: int,
+        after: int,
+        kernel: int,
+        stride: int = 1,
+        padding: tuple[int, int] = (0, 0),
+        pool: int = 1,
+    ) -> None:
+        super().__init__()
+        self.padding, self.pool = padding, pool
+        inside = padding[0] if padding[0] == padding[1] else 0
+        if padding != (inside, inside):
+            self.append(nn.ConstantPad1d(padding, 0.0))
+        self.append(nn.Conv1d(before, after, kernel, stride=stride, padding=inside))
+        self.append(nn.BatchNorm1d(after))
+        self.append(nn.ReLU())
+        if pool > 1:
+            self.append(nn.MaxPool1d(pool))
+
+    def fused(self, x: Tensor) -> Tensor:
+        """The same from frames to frames, ``(B, T, C) -> (B, F, D)``; the first takes samples."""
+        conv = next(part for part in self if isinstance(part, nn.Conv1d))
+        norm = next(part for part in self if isinstance(part, nn.BatchNorm1d))
+        if conv.in_channels == 1:
+            return fused.frame_norm_relu(x, conv, norm)
+        return fused.conv_norm_relu_pool(x, conv, norm, *self.padding, self.pool)

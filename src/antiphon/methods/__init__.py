@@ -20,6 +20,10 @@ Need = Literal["causal", "maskable"]
 class Method(nn.Module, Configured, ABC):
     """An encoder and what is needed to train it; only the encoder is kept.
 
+    Where several processes train, each is given its own equal share of the batch, and the mean of
+    their losses must be the loss of the whole batch (:mod:`antiphon.distributed`): a mean over
+    items is that by itself; what compares items has to gather them first.
+
     Attributes:
         encoder: what is trained.
         views: how many crops of a track it plays with.
@@ -44,6 +48,28 @@ class Method(nn.Module, Configured, ABC):
 
     def after_step(self, progress: float) -> None:
         """Do what follows the optimiser's step; progress goes from 0 to 1."""
+
+
+class Contrastive(Method):
+    """A method that looks at each item by itself, and then compares what it has seen of all.
+
+    This split is what lets batches of thousands be trained in little memory (``train.chunk``).
+    """
+
+    @abstractmethod
+    def project(self, views: Tensor) -> Tensor:
+        """Vectors ``(B, V, d)`` of views ``(V, B, 1, T)``: all of the work, item by item."""
+
+    @abstractmethod
+    def compare(self, vectors: Tensor, tracks: Tensor) -> dict[str, Tensor]:
+        """The loss, and what else is to be logged, of vectors ``(B, V, d)`` of tracks ``(B,)``.
+
+        Gathers those of all processes. It has no parameters of its own.
+        """
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Compare the projections of the batch."""
+        return self.compare(self.project(batch.views), batch.tracks)
 
 
 def names() -> dict[str, type[Method]]:

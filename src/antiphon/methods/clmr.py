@@ -7,13 +7,13 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
+from antiphon.distributed import all_gather, world_size
 from antiphon.encoders import Encoder
-from antiphon.excerpts import Batch
 from antiphon.losses import nt_xent
-from antiphon.methods import Method
+from antiphon.methods import Contrastive
 
 
-class CLMR(Method):
+class CLMR(Contrastive):
     """Two crops of a track, each altered in its own way, must find each other in the batch.
 
     Spijkervet and Burgoyne, "Contrastive learning of musical representations" (2021): SimCLR on
@@ -29,6 +29,7 @@ class CLMR(Method):
         temperature: of NT-Xent.
 
     >>> import torch
+    >>> from antiphon.excerpts import Batch
     >>> from antiphon.encoders.melpatch import MelPatch
     >>> method = CLMR(MelPatch())
     >>> batch = Batch(torch.randn(2, 4, 1, 48000), torch.arange(4))
@@ -61,16 +62,22 @@ class CLMR(Method):
             linear = projector == "linear"
             self.projector = nn.Linear(width, out, bias=False) if linear else nn.Identity()
 
-    def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """NT-Xent of the batch's two views ``(2, B, 1, T)``."""
-        items = batch.views.shape[1]
-        z_i, z_j = self.projector(self.encoder.embed(batch.views.flatten(0, 1))).split(items)
+    def project(self, views: Tensor) -> Tensor:
+        """The projections z ``(B, 2, out)`` of two views ``(2, B, 1, T)``."""
+        z = self.projector(self.encoder.embed(views.flatten(0, 1)))
+        return z.unflatten(0, views.shape[:2]).transpose(0, 1)
+
+    def compare(self, vectors: Tensor, tracks: Tensor) -> dict[str, Tensor]:
+        """NT-Xent of all processes' projections, and how many find their other view first."""
+        sizes = [len(tracks)] * world_size()
+        tracks = all_gather(tracks, sizes)
+        z_i, z_j = all_gather(vectors, sizes).unbind(1)
         with_others = (
             functional.normalize(z_i.detach().float())
             @ functional.normalize(z_j.detach().float()).mT
         )
-        found = batch.tracks[with_others.argmax(1)] == batch.tracks
+        found = tracks[with_others.argmax(1)] == tracks
         return {
-            "loss": nt_xent(z_i, z_j, self.temperature, batch.tracks),
+            "loss": nt_xent(z_i, z_j, self.temperature, tracks),
             "accuracy": found.float().mean(),
         }
