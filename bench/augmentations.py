@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from antiphon import audio, augment, datasets
+from antiphon.allocator import keeping_memory
 from antiphon.chain import Chain
 from bench.effects import RATE, Sound, cpu, peers
 from bench.measure import Page
@@ -33,7 +34,7 @@ def run(quick: bool) -> Page:
     torch.set_num_threads(1)
     try:
         clips = music(8 if quick else 48)
-        _side_by_side(page, clips, 1 if quick else 5)
+        _side_by_side(page, clips, 1 if quick else 9)
         _growth(page, clips, quick)
         _quality(page, clips[:2] if quick else clips[:20], (5,) if quick else (-7, -3, 2, 5, 7))
     finally:
@@ -76,12 +77,14 @@ def _side_by_side(page: Page, clips: Sound, runs: int) -> None:
         f"the built-in music, one thread, median of {runs} turns that all candidates take one "
         "after the other. Ours takes the batch at once; the others take clip after clip, but "
         "for torch-audiomentations. SoX reads its share of the clips from one file for each of its "
-        "settings, and what it costs without effects (its start, reading, writing) is subtracted; "
-        '"a process a clip" is what calling it from Python costs, with all that.',
+        "settings, and what it costs without effects (its start, reading, writing) is subtracted "
+        "where nothing else is said.",
         "The same name isn't the same work: pedalboard's filters are first-order, "
         "audiomentations' Butterworth. SoX and pedalboard have no noise to add, so their chains "
-        "stand beside ours without it. SoX reverbs mono as mono here; by default, as the thesis "
-        'called it, it makes stereo of mono ("reverb in stereo").',
+        "stand beside ours without it. *As in the thesis*: SoX's reverb then makes stereo of mono, "
+        "by its default, which is mixed down; and reading and writing the one long file counts, as "
+        "any caller's sound is converted to SoX's own numbers and back. *A process a clip* is what "
+        "calling the program from Python costs.",
         *missing,
     ]
     calls: dict[tuple[str, str], Callable[[], float]] = {}
@@ -90,11 +93,12 @@ def _side_by_side(page: Page, clips: Sound, runs: int) -> None:
         for name, cost in others.get(effect, {}).items():
             calls[effect, name] = lambda cost=cost: cost(clips)  # type: ignore[misc]
     taken: dict[tuple[str, str], list[float]] = {key: [] for key in calls}
-    for turn in range(-1, runs):
-        for key, call in calls.items():
-            took = 1000 * call() / len(clips)
-            if turn >= 0:
-                taken[key].append(took)
+    with keeping_memory():  # as in the loop that trains
+        for turn in range(-1, runs):
+            for key, call in calls.items():
+                took = 1000 * call() / len(clips)
+                if turn >= 0:
+                    taken[key].append(took)
     median = {key: statistics.median(values) for key, values in taken.items()}
     rows = []
     for (effect, name), peer in median.items():

@@ -37,9 +37,14 @@ _SOX = {
 }
 _SOX["chain without noise"] = [
     f"vol -1 gain -3 {band} echo 0.5 1 350 0.5 pitch {cents} reverb 50 50 50 0"
-    for band, cents in (("sinc -2500", -600), ("sinc 400", -200), ("sinc -3700", 200))
+    for band, cents in (
+        ("sinc -2500", -600),
+        ("sinc 400", 600),
+        ("sinc -3700", 200),
+        ("sinc 1000", -200),
+    )
 ]
-_STEREO = [line.removesuffix(" 0") for line in _SOX["chain without noise"]]
+_THESIS = [line.removesuffix(" 0") + " channels 1" for line in _SOX["chain without noise"]]
 
 
 def cpu(call: Callable[[], object]) -> float:
@@ -56,8 +61,9 @@ def peers() -> tuple[dict[str, dict[str, Cost]], list[str]]:
     if shutil.which("sox"):
         found = {effect: {"sox": _sox(lines)} for effect, lines in _SOX.items()}
         found["chain without noise"] |= {
-            "sox, reverb in stereo": _sox(_STEREO),
-            "sox, reverb in stereo, a process a clip": _sox(_STEREO, process_a_clip=True),
+            "sox as in the thesis": _sox(_THESIS, whole=True),
+            "sox as in the thesis, effects alone": _sox(_THESIS),
+            "sox as in the thesis, a process a clip": _sox(_THESIS, process_a_clip=True),
         }
     else:
         missing.append("sox is not installed (`apt-get install sox`), and left out.")
@@ -84,8 +90,14 @@ def _children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _sox(lines: list[str], process_a_clip: bool = False) -> Cost:
-    """One setting after the other; by default each reads its share of the clips as one file."""
+def _sox(lines: list[str], whole: bool = False, process_a_clip: bool = False) -> Cost:
+    """One setting after the other; by default each reads its share of the clips as one file.
+
+    Args:
+        lines: settings.
+        whole: count reading, converting and writing too.
+        process_a_clip: so do this, with a process for each clip.
+    """
 
     def run(place: str, sound: Sound, line: str) -> float:
         source, target = Path(place) / "in.wav", Path(place) / "out.wav"
@@ -96,7 +108,7 @@ def _sox(lines: list[str], process_a_clip: bool = False) -> Cost:
             began = _children()
             subprocess.run([*command, *words], check=True, capture_output=True)
             costs.append(_children() - began)
-        return costs[0] if process_a_clip else costs[0] - costs[1]
+        return costs[0] if whole or process_a_clip else costs[0] - costs[1]
 
     def cost(clips: Sound) -> float:
         with tempfile.TemporaryDirectory() as place:

@@ -286,14 +286,28 @@ def shift_pitch(x: Tensor, ratio: Tensor, hop: int) -> Tensor:
     window = torch.hann_window(n_fft, device=x.device, dtype=x.dtype)
     number = torch.arange(bins, device=x.device, dtype=torch.int32)
     k = number.to(x.dtype)
-    tilt = 1.04 - 0.01 * (k % 8 - 4).abs()
+    one, tilt = torch.ones_like(k), 1.04 - 0.01 * (k % 8 - 4).abs()
     low_bits = (1 << bins.bit_length()) - 1
+
+    at_once = 12 if x.device.type == "cpu" else frames  # what a core's cache holds
 
     def block(x: Tensor, ratio: Tensor) -> Tensor:
         padded = F.pad(x, (2 * hop, frames * hop - x.shape[1]))
-        spectrum = torch.fft.rfft(padded.unfold(1, n_fft, hop) * window)  # (B, M, bins)
-        magnitude = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag).sqrt_()
-        magnitude = F.pad(magnitude, (1, 1))
+        y = x.new_zeros(len(x), frames + 2, hop)
+        phases = x.new_zeros(len(x), bins)
+        first = 0
+        for pieces in padded.unfold(1, n_fft, hop).split(at_once, 1):
+            moved, phases = move(pieces, ratio[:, None, None], phases)
+            for third, part in enumerate(moved.split(hop, 2), first):
+                y[:, third : third + moved.shape[1]] += part
+            first += moved.shape[1]
+        return y[:, 2:frames].flatten(1)[:, : x.shape[1]]
+
+    def move(pieces: Tensor, ratio: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """Move some frames of each item on from the phases before; and the last one's phases."""
+        spectrum = torch.fft.rfft(pieces * window)  # (B, M, bins)
+        real, imaginary = spectrum.real.contiguous(), spectrum.imag.contiguous()
+        magnitude = F.pad(real.square_().addcmul_(imaginary, imaginary).sqrt_(), (1, 1))
         low, here, high = magnitude[..., :-2], magnitude[..., 1:-1], magnitude[..., 2:]
 
         # Uphill from each bin to its peak, two bins at a time. The number of a bin rides in the
@@ -306,29 +320,26 @@ def shift_pitch(x: Tensor, ratio: Tensor, hop: int) -> Tensor:
 
         # Where between two bins a peak lies: exact for a steady sine under a Hann window.
         around = (low + high).add_(here, alpha=2).add_(torch.finfo(x.dtype).tiny)
-        frequency = (high - low).mul_(2).div_(around).add_(k)
-        rise = frequency.mul_(ratio[:, None, None] - 1).gather(2, peak)  # in bins
+        frequency = torch.addcdiv(k, high - low, around, value=2)
+        rise = frequency.mul_(ratio - 1).gather(2, peak)  # in bins
 
         # A peak's phase goes on from where it was in the frame before; a hop is 1/3 of a frame.
         turns = (rise / 3).frac_()
-        rows = turns.unbind(1)
-        for before, now, came_from in zip(rows, rows[1:], peak.unbind(1)[1:], strict=False):
-            now.add_(before.gather(1, came_from))
+        for now, came_from in zip(turns.unbind(1), peak.unbind(1), strict=True):
+            before = now.add_(before.gather(1, came_from))
+        phases = before.clone()
 
         # A region lands on a whole bin: turn it so that the phase is right in the middle of the
         # frame, and make good the level that the missing fraction costs.
         step = rise.round()
         miss = rise.sub_(step)
         angle = turns.add_(miss, alpha=0.5).mul_(2 * pi)
-        level = miss.square_().mul_(0.4185).add_(1)
+        level = torch.addcmul(one, miss, miss, value=0.4185)
         place = step.add_(k)
-        level *= place < bins  # what passes the top is dropped
+        level.mul_((bins - place).clamp_(0, 1))  # what passes the top is dropped
         turned = torch.complex(angle.cos().mul_(level), angle.sin().mul_(level)).mul_(spectrum)
         place = place.clamp_(0, bins - 1).long()
-        moved = torch.zeros_like(spectrum).scatter_add_(2, place, turned)
-
-        y = torch.fft.irfft(moved, n_fft).mul_(window / 1.125).unflatten(2, (3, hop))
-        y = y[:, 2:, 0] + y[:, 1:-1, 1] + y[:, :-2, 2]
-        return y.flatten(1)[:, : x.shape[1]]
+        shifted = torch.zeros_like(spectrum).scatter_add_(2, place, turned)
+        return torch.fft.irfft(shifted, n_fft).mul_(window / 1.125), phases
 
     return by_blocks(block, 8, x, ratio)
