@@ -19,9 +19,9 @@ PACKAGE = Path(antiphon.__file__).parent
 
 # The way of one datum, from the disk to the page. What a step may import stands before it.
 ORDER = [
-    "files", "progress", "allocator", "ahead", "configured", "distributed", "launch", "norm",
-    "datasets", "audio", "survey", "shards", "decoders", "pack", "excerpts", "features", "dsp",
-    "augmentation", "augment", "chain", "fused", "encoders", "losses", "methods", "gradcache",
+    "files", "progress", "allocator", "cores", "ahead", "configured", "distributed", "launch",
+    "norm", "datasets", "audio", "survey", "shards", "decoders", "pack", "excerpts", "features",
+    "dsp", "augmentation", "augment", "chain", "fused", "encoders", "losses", "methods", "gradcache",
     "optim", "watch", "runs", "settings", "cards", "journal", "devices", "train", "windows",
     "tables", "embed", "hear", "metrics", "folds", "probes", "protocol", "scores", "evaluate",
     "figures", "report", "options", "recipes", "demo", "cli", "__main__",

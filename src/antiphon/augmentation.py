@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from antiphon import dsp
 from antiphon.configured import Configured
+from antiphon.cores import on_all_cores
+
+_GROUP = 8  # items whose sound a core's cache holds
 
 
 def uniforms(
@@ -176,8 +179,9 @@ def in_turn(
 ) -> Tensor:
     """Take steps one after the other. An item draws the numbers of all of them at once.
 
-    So a step that is not taken leaves the draws of the later ones alone. Items go in small groups
-    through the whole row of steps, which keeps them in the CPU's cache.
+    So a step that is not taken leaves the draws of the later ones alone. On a CPU, items go in
+    small groups through the whole row of steps: one a core at a time, which keeps them in its
+    cache.
 
     Args:
         steps: augmentations, in order.
@@ -195,5 +199,9 @@ def in_turn(
             y = step.given(y, sample_rate, columns)
         return y
 
-    u = uniforms(len(x), sum(widths), generator)
-    return dsp.by_blocks(group, 8, as_sound(x), u).to(x.dtype)
+    sound, u = as_sound(x), uniforms(len(x), sum(widths), generator)
+    if x.device.type != "cpu" or not len(x):
+        return dsp.by_blocks(group, _GROUP, sound, u).to(x.dtype)
+    size = min(_GROUP, -(-len(x) // torch.get_num_threads()))
+    groups = zip(sound.split(size), u.split(size), strict=True)
+    return torch.cat(on_all_cores(group, groups)).to(x.dtype)
