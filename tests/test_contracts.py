@@ -21,10 +21,10 @@ PACKAGE = Path(antiphon.__file__).parent
 ORDER = [
     "files", "progress", "allocator", "cores", "ahead", "configured", "distributed", "launch",
     "norm", "datasets", "audio", "survey", "shards", "decoders", "pack", "excerpts", "features",
-    "dsp", "augmentation", "augment", "chain", "fused", "encoders", "losses", "methods", "gradcache",
-    "optim", "watch", "runs", "settings", "cards", "journal", "devices", "train", "windows",
-    "tables", "embed", "hear", "metrics", "folds", "probes", "protocol", "scores", "evaluate",
-    "figures", "report", "options", "recipes", "demo", "cli", "__main__",
+    "dsp", "augmentation", "augment", "chain", "fused", "encoders", "losses", "methods",
+    "gradcache", "optim", "watch", "runs", "settings", "cards", "journal", "devices", "train",
+    "windows", "tables", "embed", "hear", "metrics", "folds", "probes", "protocol", "scores",
+    "evaluate", "figures", "report", "options", "recipes", "demo", "cli", "__main__",
 ]  # fmt: skip
 
 
