@@ -17,6 +17,7 @@ import soundfile
 import torch
 
 from antiphon import datasets
+from antiphon.allocator import keeping_memory
 from antiphon.datasets import Dataset, Track
 from antiphon.decoders import default_workers
 from antiphon.encoders import Encoder
@@ -43,8 +44,9 @@ def run(quick: bool) -> Page:
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        _batch(page, quick)
-        _length(page, quick)
+        with keeping_memory():
+            _batch(page, quick)
+            _length(page, quick)
     with tempfile.TemporaryDirectory() as place:
         _tracks(page, Path(place), quick)
         _workers(page, Path(place), quick)

@@ -114,6 +114,17 @@ def test_a_failure_in_one_process_ends_all(how):
     assert time.monotonic() - began < 30
 
 
+def test_a_script_that_starts_itself_anew_is_told_and_does_not_hang(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text("import os\nfrom antiphon.launch import launch\nlaunch(os.getpid, 2, {})\n")
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode != 0
+    assert "ProcessDied" in done.stderr
+    assert "if __name__ == '__main__'" in done.stderr
+
+
 def test_what_can_not_be_sent_is_refused():
     with pytest.raises(ValueError, match=r"can't be sent to other processes.*torchrun"):
         launch(lambda: None, 2, {})

@@ -160,14 +160,54 @@ def test_a_strip_by_strip_gradient_is_the_convolutions_own():
 
 def test_where_it_does_not_apply():
     x = torch.zeros(1, 1, 10)
-    assert fused.applies(x, training=True)
-    assert not fused.applies(x.half(), training=True)
-    assert not fused.applies(x.clone().requires_grad_(), training=True)
-    assert not fused.applies(x, training=False)  # an encoder in eval mode may be fine-tuned
+    training, used = nn.Sequential(nn.BatchNorm1d(3)), nn.Sequential(nn.BatchNorm1d(3)).eval()
+    assert fused.applies(x, training)
+    assert not fused.applies(x.half(), training)
+    assert not fused.applies(x.clone().requires_grad_(), training)
+    assert not fused.applies(x, used)  # an encoder in eval mode may be fine-tuned
     with torch.no_grad():
-        assert fused.applies(x, training=False)
+        assert fused.applies(x, used)
     with torch.autocast("cpu", torch.bfloat16):
-        assert not fused.applies(x, training=True)
+        assert not fused.applies(x, training)
+
+
+def test_hooks_are_called():
+    model, called = SampleCNN(8000).eval(), []
+    model.blocks[3].register_forward_hook(lambda *_: called.append(1))
+    with torch.no_grad():
+        model(torch.zeros(1, 1, model.window))
+    assert called == [1]
+
+
+def test_batch_norm_may_be_frozen():
+    """As one does to fine-tune: the modules take over."""
+    model = SampleCNN(8000).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.eval()
+    before = [buffer.clone() for buffer in model.buffers()]
+    model(torch.randn(2, 1, model.window)).sum().backward()
+    assert all(a.equal(b) for a, b in zip(before, model.buffers(), strict=True))
+    assert model.blocks[0][0].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 20736), (2, 20736), (2, 1, 100)])
+def test_what_the_modules_refuse_is_refused(shape):
+    with pytest.raises((RuntimeError, ValueError)):
+        SampleCNN(8000)(torch.zeros(shape))
+
+
+def test_a_batch_of_one_frame_can_not_train():
+    with pytest.raises(ValueError, match="more than 1 value"):
+        SampleCNN(8000)(torch.randn(1, 1, 20736))
+
+
+def test_a_second_derivative_is_refused_and_not_wrong():
+    model = SampleCNN(8000)
+    loss = model(torch.randn(2, 1, model.window)).square().sum()
+    (first,) = torch.autograd.grad(loss, model.blocks[1][0].weight, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"once_differentiable|been used in the graph"):
+        torch.autograd.grad(first.sum(), model.blocks[1][0].weight)
 
 
 def test_an_inputs_gradient_comes_from_the_modules():
@@ -176,12 +216,3 @@ def test_an_inputs_gradient_comes_from_the_modules():
     model(x).sum().backward()
     assert x.grad is not None
     assert x.grad.abs().sum() > 0
-
-
-def test_memory_is_kept_and_given_back():
-    from antiphon.allocator import keeping_memory
-
-    with keeping_memory(), keeping_memory():
-        blocks = [torch.ones(4_000_000) for _ in range(4)]
-        assert sum(block.sum().item() for block in blocks) == 16_000_000
-    assert torch.ones(4_000_000).sum().item() == 4_000_000

@@ -19,6 +19,7 @@ import fsspec
 import numpy as np
 import soundfile
 import soxr
+import xxhash
 from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
@@ -138,7 +139,7 @@ def digest(path: str | Path) -> str:
         system, inside = fsspec.core.url_to_fs(str(path))
         return hashlib.blake2b(str(system.ukey(inside)).encode(), digest_size=16).hexdigest()
     with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
 
 
 def _decode(

@@ -167,4 +167,4 @@ class Chain(nn.Module, Configured):
         else:
             each = [g for view in generators[first:] for g in view]
         changed = self(x[first:].flatten(0, 1), sample_rate, each).unflatten(0, x[first:].shape[:2])
-        return torch.cat([x[:first], changed])
+        return torch.cat([x[:first], changed]) if first else changed

@@ -69,9 +69,10 @@ def _refuse(message: str) -> int:
 def _expected_errors() -> tuple[type[Exception], ...]:
     """What a user can mend: one line, no traceback. Anything else is a bug, and shows its trace."""
     from antiphon.audio import AudioError
+    from antiphon.launch import ProcessDied
     from antiphon.train import TrainingStopped
 
-    return (AudioError, TrainingStopped, ValueError, OSError, ModuleNotFoundError)
+    return (AudioError, TrainingStopped, ProcessDied, ValueError, OSError, ModuleNotFoundError)
 
 
 def _data(words: list[str]) -> None:

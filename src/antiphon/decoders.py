@@ -88,8 +88,9 @@ def _by_processes(
     left = jobs
     try:
         while left:
-            with processes(min(workers, len(left))) as pool:
-                stopped, left = _run(pool, left, workers, work, advance)
+            more = workers + (workers > 1)  # while one flushes its shard, its core is another's
+            with processes(min(more, len(left))) as pool:
+                stopped, left = _run(pool, left, more, work, advance)
             stopped = [job for job in stopped if not (store.folder / f"{job.name}.json").exists()]
             single = all(len(job.tracks) == 1 for job in stopped)
             if single and workers == 1:  # it was alone, so it is to blame

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from antiphon import distributed
@@ -34,16 +35,27 @@ _convolution_backward = torch.ops.aten.convolution_backward
 _threshold_backward = torch.ops.aten.threshold_backward
 
 
-def applies(x: Tensor, training: bool) -> bool:
+def applies(x: Tensor, module: nn.Module) -> bool:
     """Whether these functions may stand in for the modules: on a CPU, in full precision.
 
     Elsewhere (on GPUs, in mixed precision, under a compiler) the modules themselves are the better
-    way; so they are where an input's gradient is wanted.
+    way; so they are where an input's gradient is wanted, where some batch-norm is frozen, where
+    somebody listens to a module by a hook.
+
+    Args:
+        x: what comes in.
+        module: what is stood in for, with all its parts.
     """
     plain = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
-    wanted = torch.is_grad_enabled() and (x.requires_grad or not training)
+    wanted = torch.is_grad_enabled() and (x.requires_grad or not module.training)
     special = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()
-    return plain and not wanted and not special and not torch.jit.is_tracing()
+    if not plain or wanted or special or torch.jit.is_tracing():
+        return False
+    return all(
+        part.training == module.training and not part._forward_hooks and not part._forward_pre_hooks
+        for part in module.modules()
+        if part is not module
+    )
 
 
 def frame_norm_relu(x: Tensor, conv: nn.Conv1d, norm: nn.BatchNorm1d) -> Tensor:
@@ -130,6 +142,7 @@ class _FrameAffineRelu(Function):
         return y
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor, Tensor]:
         frames, y = ctx.saved_tensors
         to_weight = y.new_zeros(frames.shape[2], y.shape[2])
@@ -190,6 +203,7 @@ class _ConvNormReluPool(Function):
         return y, mean, variance, number
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, y, kernel, gamma, sign, mean, deviation, *convolved = ctx.saved_tensors
         left, right, pool, size, number = ctx.settings
@@ -235,6 +249,8 @@ def _running(statistic: Tensor | None) -> Tensor:
 @torch.no_grad()
 def _update(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor, number: float) -> None:
     """Running statistics as ``nn.BatchNorm1d`` keeps them: of the unbiased variance."""
+    if number < 2:
+        raise ValueError("batch-norm needs more than 1 value a channel to train: a larger batch")
     if norm.running_mean is None or norm.running_var is None:
         return
     if norm.num_batches_tracked is not None:

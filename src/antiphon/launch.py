@@ -24,6 +24,10 @@ from antiphon.distributed import RENDEZVOUS
 _GRACE = 5.0  # seconds that the others have to end by themselves, once one has failed
 
 
+class ProcessDied(RuntimeError):
+    """One of several processes has ended without a word."""
+
+
 def launch(function: Callable[..., Any], processes: int, arguments: dict[str, Any]) -> None:
     """Call a function in several new processes, as torchrun would, and wait for all of them.
 
@@ -38,7 +42,7 @@ def launch(function: Callable[..., Any], processes: int, arguments: dict[str, An
     Raises:
         Exception: whatever the first one to fail has raised.
         ValueError: the arguments can't be sent to other processes.
-        RuntimeError: one has died without a word.
+        ProcessDied: one has ended without a word.
     """
     try:
         call = pickle.dumps((function, arguments))  # not multiprocessing's: that shares the weights
@@ -52,11 +56,13 @@ def launch(function: Callable[..., Any], processes: int, arguments: dict[str, An
     threads = max(1, torch.get_num_threads() // processes)
     with tempfile.TemporaryDirectory() as folder:
         meeting = (Path(folder) / "meeting").as_uri()
+        said = Path(folder) / "call"  # not sent by a pipe: a process that dies would leave it full
+        said.write_bytes(call)
         started = [
-            context.Process(target=_work, args=(call, rank, processes, threads, meeting, telling))
+            context.Process(target=_work, args=(said, rank, processes, threads, meeting, telling))
             for rank in range(processes)
         ]
-        with _passing_on_interrupts(started):
+        with _passing_on_interrupts(started) as interrupted:
             grace = 0.0
             try:
                 for process in started:
@@ -66,12 +72,14 @@ def launch(function: Callable[..., Any], processes: int, arguments: dict[str, An
                 grace = _GRACE
             finally:
                 _end(started, grace)
+    if isinstance(failure, ProcessDied) and interrupted():
+        raise KeyboardInterrupt
     if failure is not None:
         raise failure
 
 
 def _work(
-    call: bytes, rank: int, processes: int, threads: int, meeting: str, telling: Connection
+    said: Path, rank: int, processes: int, threads: int, meeting: str, telling: Connection
 ) -> None:
     """What each process does."""
     if hasattr(os, "setsid"):
@@ -86,7 +94,7 @@ def _work(
     )
     torch.set_num_threads(threads)
     try:
-        function, arguments = pickle.loads(call)
+        function, arguments = pickle.loads(said.read_bytes())
         function(**arguments)
     except BaseException as error:
         telling.send_bytes(_packed(error))
@@ -125,9 +133,10 @@ def _first_failure(started: list[SpawnProcess], heard: Connection) -> BaseExcept
             process.join()
             running.remove(process)
             if process.exitcode:
-                return RuntimeError(
-                    f"process {started.index(process)} of {len(started)} has died "
-                    f"(exit status {process.exitcode}; -9 is mostly for want of memory)"
+                return ProcessDied(
+                    f"process {started.index(process)} of {len(started)} has died (exit status "
+                    f"{process.exitcode}; -9 is mostly for want of memory; a script needs `if "
+                    "__name__ == '__main__':` around what it calls)"
                 )
     return None
 
@@ -146,14 +155,17 @@ def _end(started: list[SpawnProcess], grace: float) -> None:
 
 
 @contextmanager
-def _passing_on_interrupts(started: list[SpawnProcess]) -> Iterator[None]:
-    """Ctrl-C asks every process to stop in its own way; twice ends them."""
+def _passing_on_interrupts(started: list[SpawnProcess]) -> Iterator[Callable[[], bool]]:
+    """Ctrl-C asks every process to stop in its own way; twice ends them. Gives whether it came."""
+    came = False
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: came
         return
     before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
 
     def pass_on(number: int, frame: Any) -> None:
+        nonlocal came
+        came = True
         signal.signal(signal.SIGINT, before)
         for process in started:
             if process.pid is not None and process.is_alive():
@@ -161,6 +173,6 @@ def _passing_on_interrupts(started: list[SpawnProcess]) -> Iterator[None]:
 
     signal.signal(signal.SIGINT, pass_on)
     try:
-        yield
+        yield lambda: came
     finally:
         signal.signal(signal.SIGINT, before)

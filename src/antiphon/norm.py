@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -75,6 +76,7 @@ class _Normalise(Function):
         return functional.batch_norm(x, mean, variance, w, b, training=False, eps=eps)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, w, mean, variance = ctx.saved_tensors
         dx, dw, db = torch.ops.aten.native_batch_norm_backward(
@@ -101,7 +103,9 @@ class _Global(_BatchNorm):
             if self.running_mean is not None and self.running_var is not None:
                 assert self.num_batches_tracked is not None
                 self.num_batches_tracked.add_(1)
-                share = self.momentum or 1.0 / float(self.num_batches_tracked)
+                share = self.momentum
+                if share is None:
+                    share = 1.0 / float(self.num_batches_tracked)
                 self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
                 unbiased = variance * (n / max(1, n - 1))
                 self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)

@@ -266,6 +266,7 @@ class _Loop:
                 stop, due = distributed.agree(interrupted(), due)
                 if stop:
                     self._save()
+                    distributed.barrier()  # nobody ends the others before the first has saved
                     raise KeyboardInterrupt
                 if due:
                     self._save()

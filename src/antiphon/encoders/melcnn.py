@@ -78,7 +78,7 @@ class _Block(nn.Sequential):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training or not fused.applies(x, self.training):
+        if self.training or not fused.applies(x, self):
             return super().forward(x)
         conv, norm, _ = self
         assert isinstance(conv, nn.Conv2d)

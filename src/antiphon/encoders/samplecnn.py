@@ -74,7 +74,7 @@ class SampleCNN(Encoder):
     def layers(self, x: Tensor) -> list[Tensor]:
         """The frames after each of the eleven blocks."""
         frames = []
-        if fused.applies(x, self.training):
+        if self._fused(x):
             for block in self._blocks():
                 x = block.fused(x)
                 frames.append(x)
@@ -86,12 +86,16 @@ class SampleCNN(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """Frames ``(B, F, 512)`` of waveforms ``(B, 1, T)`` with T >= window."""
-        if self.training or not fused.applies(x, self.training):
+        if self.training or not self._fused(x):
             return self.layers(x)[-1]
         # The first blocks are long: a few items at a time stay in the cache, and memory small.
         blocks = self._blocks()
         x = torch.cat([_through(blocks[:_FIRST], some) for some in x.split(_ITEMS)])
         return _through(blocks[_FIRST:], x)
+
+    def _fused(self, x: Tensor) -> bool:
+        usual = x.ndim == 3 and x.shape[1] == 1 and x.shape[-1] >= self.window
+        return usual and fused.applies(x, self)  # the modules refuse the others
 
     def _blocks(self) -> list[_Block]:
         return cast(list[_Block], list(self.blocks))
