@@ -22,6 +22,7 @@ from bench.plots import bars
 from bench.reference import POOLS, flops, same_weights
 
 _kept = ExitStack()
+COMPILED = "compiled, memory kept"
 HOW = ("textbook", "textbook, memory kept", "antiphon")
 MODELS = (*(f"SampleCNN {rate} Hz" for rate in POOLS), "MelCNN", "MelPatch")
 
@@ -31,13 +32,16 @@ def step(model: str, how: str, work: str, batch: int) -> Callable[[], None]:
 
     Args:
         model: one of MODELS.
-        how: one of HOW. For the mel encoders the textbook is their own modules, one by one.
+        how: one of HOW, or COMPILED: the textbook by torch.compile. For the mel encoders the
+            textbook is their own modules, one by one.
         work: "training" or "embedding".
         batch: clips.
     """
     ours, textbook = _models(model)
     x = 0.1 * torch.randn(batch, 1, ours.window)
     chosen = ours if how == "antiphon" else textbook
+    if how == COMPILED:
+        chosen.compile()
     if how != "textbook":
         _kept.enter_context(keeping_memory())  # for the rest of this process
     if how != "antiphon":
@@ -130,12 +134,19 @@ def measure(work: str, batch: int, quick: bool) -> Page:
         f"Batches of {batch} clips of the encoder's own window (59,049 samples at 22,050 Hz). "
         "*Textbook* is the reference's layer table in plain `Conv1d`, `BatchNorm1d`, `ReLU` and "
         "`MaxPool1d`, eager (the mel encoders: their own modules, one by one), with the same "
-        "weights; with *memory kept*, the allocator doesn't give memory back between steps, as in "
-        "our loops. Each in a process of its own, taking turns; medians. The limit is the clips/s "
+        "weights; ours pads as the reference does. With *memory kept*, the allocator doesn't give "
+        "memory back between steps, as in our loops. Each in a process of its own, taking turns; "
+        "medians. The limit is the clips/s "
         f"at which the products alone would fill the fastest one measured here, "
         f"{peak / 1e9:.0f} GFLOP/s."
     )
     page.tables["Clips/s"] = rows
+    page.text.append(
+        "MelPatch has no fused steps, so that *memory kept* and *antiphon* are the same code for "
+        "it: how far their ratio is from 1 is the error of these figures."
+    )
+    if not quick:
+        page.tables["The textbook by torch.compile"] = _compiled(work, batch)
     page.text.append(
         "What stands between ours and the limit, SampleCNN at 22,050 Hz: passes over frames that "
         "the products don't need, and the products' own distance from the fastest one."
@@ -143,6 +154,22 @@ def measure(work: str, batch: int, quick: bool) -> Page:
     page.tables["Where the time goes"] = _parts(work, batch)
     page.plots[work] = bars(speeds, "clips/s", logarithmic=True)
     return page
+
+
+def _compiled(work: str, batch: int) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for model in (MODELS[0], "MelCNN"):
+        candidates = {
+            how: Candidate(
+                "bench.models.step", {"model": model, "how": how, "work": work, "batch": batch}
+            )
+            for how in (COMPILED, "antiphon")
+        }
+        took = take_turns_apart(candidates)
+        clips = {f"{how}, clips/s": batch / timing.median for how, timing in took.items()}
+        ratio = took[COMPILED].median / took["antiphon"].median
+        rows.append({"encoder": model, **clips, "antiphon / compiled": ratio})
+    return rows
 
 
 def _parts(work: str, batch: int) -> list[dict[str, object]]:
