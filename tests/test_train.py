@@ -39,6 +39,13 @@ def weights(run: Run) -> dict[str, Tensor]:
     return safetensors.torch.load_file(run.folder / "encoder.safetensors")
 
 
+def test_an_out_that_can_not_be_written_is_found_before_the_work(tones, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr("antiphon.train.pack", lambda *_, **__: pytest.fail("packed for nothing"))
+    with pytest.raises(NotADirectoryError, match="is no folder"):
+        pretrain(tones, tmp_path / "file" / "run", CLMR(MelPatch()))
+
+
 def test_a_run_is_a_folder(tones, tmp_path):
     run = pretrain(
         tones, tmp_path / "run", small(), train=Train(steps=12, batch=8, watch_every=5, log_every=4)

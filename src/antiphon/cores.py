@@ -6,6 +6,7 @@ them: two were half as fast as one. A thread a part has nothing to wait for.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -45,3 +46,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     for future in [pool.submit(begun.wait) for _ in range(threads)]:
         future.result()
     return pool
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads are not taken along

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import uuid
@@ -29,6 +30,22 @@ def write_atomically(path: Path, content: bytes | str | Callable[[BinaryIO], Non
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Find out now, rather than after hours of work, that a folder can't be made or written to.
+
+    Raises:
+        OSError: it can't; names what stands in the way.
+    """
+    folder = folder.absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(
+            errno.ENOTDIR, "is no folder, so nothing can be kept in it", str(there)
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "may not be written to", str(there))
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -35,7 +35,7 @@ def two_passes(
         model: a ``Contrastive`` method that it has set up, with ``project`` marked as a forward
             method.
         batch: this process's share.
-        chunk: items at a time.
+        chunk: items at a time, at most.
         weight: of the gradient.
         last: whether the processes' gradients are to be averaged now.
 
@@ -43,7 +43,8 @@ def two_passes(
         What the method's ``compare`` does.
     """
     method: Contrastive = model.module
-    views = batch.views.split(chunk, 1)
+    parts = -(-len(batch.tracks) // chunk)
+    views = batch.views.tensor_split(parts, 1)  # of nearly one size: batch-norm sees one at a time
     seeds = torch.randint(2**62, (len(views),)).tolist()
     before = [buffer.clone() for buffer in method.buffers()]
     vectors = []
@@ -57,10 +58,11 @@ def two_passes(
     whole = torch.cat(vectors).requires_grad_()
     values = method.compare(whole, batch.tracks)
     (gradient,) = torch.autograd.grad(values["loss"] * weight, whole)
-    for number, (part, seed) in enumerate(zip(views, seeds, strict=True), 1):
+    pieces = gradient.tensor_split(parts)
+    for number, (part, piece, seed) in enumerate(zip(views, pieces, seeds, strict=True), 1):
         torch.manual_seed(seed)
         with fabric.no_backward_sync(model, enabled=not (last and number == len(views))):
             with fabric.autocast():
                 again = model.project(part).float()
-            fabric.backward(again, gradient[(number - 1) * chunk : number * chunk])
+            fabric.backward(again, piece)
     return values

@@ -111,6 +111,7 @@ def _die_with_the_parent() -> None:
 def _packed(error: BaseException) -> bytes:
     """The error as it is, or else its traceback's text."""
     text = "".join(traceback.format_exception(error))
+    error.add_note(f"In another process:\n{text}")
     try:
         packed = pickle.dumps(error)
         pickle.loads(packed)

@@ -30,14 +30,14 @@ def make_global(module: nn.Module) -> nn.Module:
     return module
 
 
-def moments(x: Tensor) -> tuple[Tensor, Tensor, int]:
+def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean and biased variance ``(C,)`` of each channel of ``(B, C, ...)``, over all processes.
 
     Each process's own are put together as Chan, Golub and LeVeque (1979) do, which loses nothing to
     the difference of large numbers. Not differentiable: :class:`GlobalBatchNorm1d` is.
 
     Returns:
-        Mean, variance, and how many numbers each was taken of.
+        Mean, variance, and of how many numbers, which stays on the device too.
     """
     dims = [0, *range(2, x.ndim)]
     variance, mean = torch.var_mean(x.float() if x.itemsize < 4 else x, dims, correction=0)
@@ -45,10 +45,11 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor, int]:
     row = torch.cat([here, mean, variance])[None]
     rows = distributed.all_gather(row, [1] * distributed.world_size())
     counts, means, variances = rows.split([1, len(mean), len(mean)], 1)
-    shares = counts / counts.sum()
+    total = counts.sum()
+    shares = counts / total
     mean = (shares * means).sum(0)
     variance = (shares * (variances + (means - mean).square())).sum(0)
-    return mean, variance, int(counts.sum())
+    return mean, variance, total
 
 
 class _Normalise(Function):
@@ -68,7 +69,7 @@ class _Normalise(Function):
         b: Tensor,
         mean: Tensor,
         variance: Tensor,
-        n: int,
+        n: Tensor,
         eps: float,
     ) -> Tensor:
         ctx.save_for_backward(x, w, mean, variance)
@@ -107,7 +108,7 @@ class _Global(_BatchNorm):
                 if share is None:
                     share = 1.0 / float(self.num_batches_tracked)
                 self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
-                unbiased = variance * (n / max(1, n - 1))
+                unbiased = variance * (n / (n - 1).clamp(min=1))
                 self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
         w = self.weight if self.affine else torch.ones_like(mean)
         b = self.bias if self.affine else torch.zeros_like(mean)

@@ -25,6 +25,7 @@ from antiphon.datasets import Dataset
 from antiphon.datasets import open as open_dataset
 from antiphon.devices import check_devices, compile_encoder, float32_products, make_fabric
 from antiphon.excerpts import Batch, Excerpts, share, step_seed
+from antiphon.files import check_writable
 from antiphon.gradcache import two_passes
 from antiphon.journal import Journal
 from antiphon.launch import launch
@@ -174,6 +175,7 @@ def pretrain(
             if progress:
                 say(f"{run.folder}: this run is complete already")
             return run
+    check_writable(run.folder)
     tracks = pack(dataset, encoder.sample_rate, cache, encoder.seconds, progress=progress)
     if (run.folder / "checkpoint").exists():  # files that came since then wait for the next run
         tracks = tracks.only(run.tracks)
