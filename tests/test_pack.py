@@ -240,7 +240,7 @@ def test_an_interrupt_stops_it_at_once_and_leaves_nothing_half(tmp_path):
         time.sleep(0.01)
     working.send_signal(signal.SIGINT)
     _, errors = working.communicate(timeout=60)
-    assert b"KeyboardInterrupt" in errors
+    assert working.returncode == -signal.SIGINT, errors  # as Python ends of a KeyboardInterrupt
     assert not list(cache.rglob("*.partial"))
     assert len(list(cache.rglob("*.i16"))) < 10
 
