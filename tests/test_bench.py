@@ -106,3 +106,8 @@ def test_the_published_page_is_what_its_files_say():
     assert (docs / "benchmarks.md").read_text(encoding="utf-8") == pages.assemble(docs)
     for plot in re.findall(r"!\[.*\]\((.+)\)", (docs / "benchmarks.md").read_text()):
         assert (docs / plot).exists()
+
+
+def test_the_page_has_every_topic():
+    there = {file.stem for file in (ROOT / "docs" / "benchmarks").glob("*.json")}
+    assert there == set(topics())
