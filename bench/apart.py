@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
-import statistics
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bench.measure import Timing
+from bench.measure import Timing, in_turns, timed
 
 
 @dataclass(frozen=True)
@@ -31,20 +30,14 @@ def take_turns_apart(
     candidates: Mapping[str, Candidate], runs: int = 5, warm_up: int = 2
 ) -> dict[str, Timing]:
     """As ``take_turns``, each candidate in a fresh process; they wait for each other's turns."""
-    wall: dict[str, list[float]] = {name: [] for name in candidates}
-    cpu: dict[str, list[float]] = {name: [] for name in candidates}
     with _workers(candidates) as pipes:
-        for turn in range(-warm_up, runs):
-            for name, pipe in pipes.items():
-                pipe.send("go")
-                took, took_cpu = pipe.recv()
-                if turn >= 0:
-                    wall[name].append(took)
-                    cpu[name].append(took_cpu)
-    return {
-        name: Timing(statistics.median(w), min(w), max(w), statistics.median(cpu[name]))
-        for name, w in wall.items()
-    }
+        return in_turns({name: partial(_turn, pipe) for name, pipe in pipes.items()}, runs, warm_up)
+
+
+def _turn(pipe: Connection) -> tuple[float, float]:
+    pipe.send("go")
+    took: tuple[float, float] = pipe.recv()
+    return took
 
 
 @contextmanager
@@ -75,6 +68,4 @@ def _serve(candidate: Candidate, pipe: Connection) -> None:
             pipe.recv()
         except EOFError:
             return
-        began, began_cpu = time.perf_counter(), time.process_time()
-        call()
-        pipe.send((time.perf_counter() - began, time.process_time() - began_cpu))
+        pipe.send(timed(call))

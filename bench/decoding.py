@@ -206,9 +206,9 @@ def _crops(
 def _packing(page: Page, folder: Path, quick: bool) -> None:
     """The first packing of a folder, against decoding and resampling it and nothing else."""
     workers = default_workers()
-    count, seconds = (4, 2) if quick else (48, 180)
     rows = []
-    for suffix in ("mp3", "flac", "wav"):
+    for suffix, many in (("mp3", 30), ("flac", 30), ("wav", 60)):
+        count, seconds = (4, 2) if quick else (many, 300)
         music = folder / f"many {suffix}"
         music.mkdir()
         for number in range(count):
@@ -224,7 +224,7 @@ def _packing(page: Page, folder: Path, quick: bool) -> None:
             shutil.rmtree(cache, ignore_errors=True)
             pack(dataset, _RATE, cache)
 
-        took = take_turns({"alone": decode_alone, "packing": pack_anew}, 1 if quick else 3)
+        took = take_turns({"alone": decode_alone, "packing": pack_anew}, 1 if quick else 7)
         hours = count * seconds / 3600
         rows.append(
             {

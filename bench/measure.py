@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -13,11 +14,9 @@ from matplotlib.figure import Figure
 
 @dataclass(frozen=True)
 class Timing:
-    """Of several runs of one candidate, in seconds; ``cpu`` is CPU time over all threads."""
+    """Medians of several runs of one candidate, in seconds; ``cpu`` is over all threads."""
 
     median: float
-    low: float
-    high: float
     cpu: float
 
 
@@ -42,17 +41,29 @@ def take_turns(
 
     Taking turns puts a slow minute of the machine on all of them alike, so that ratios hold.
     """
-    wall: dict[str, list[float]] = {name: [] for name in candidates}
-    cpu: dict[str, list[float]] = {name: [] for name in candidates}
+    return in_turns(
+        {name: partial(timed, call) for name, call in candidates.items()}, runs, warm_up
+    )
+
+
+def in_turns(
+    candidates: Mapping[str, Callable[[], tuple[float, float]]], runs: int, warm_up: int
+) -> dict[str, Timing]:
+    """As ``take_turns``, of candidates that time themselves as ``timed`` does."""
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates}
     for turn in range(-warm_up, runs):
         for name, call in candidates.items():
-            began, began_cpu = time.perf_counter(), time.process_time()
-            call()
-            took, took_cpu = time.perf_counter() - began, time.process_time() - began_cpu
+            wall, cpu = call()
             if turn >= 0:
-                wall[name].append(took)
-                cpu[name].append(took_cpu)
+                took[name].append((wall, cpu))
     return {
-        name: Timing(statistics.median(w), min(w), max(w), statistics.median(cpu[name]))
-        for name, w in wall.items()
+        name: Timing(statistics.median(wall), statistics.median(cpu))
+        for name, (wall, cpu) in ((name, zip(*pairs, strict=True)) for name, pairs in took.items())
     }
+
+
+def timed(call: Callable[[], object]) -> tuple[float, float]:
+    """Seconds by the clock, and of CPU time, that a call takes."""
+    began, began_cpu = time.perf_counter(), time.process_time()
+    call()
+    return time.perf_counter() - began, time.process_time() - began_cpu

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import torch
@@ -109,13 +109,8 @@ def measure(work: str, batch: int, quick: bool) -> Page:
     speeds: dict[str, dict[str, float]] = {how: {} for how in HOW}
     batch = 2 if quick else batch
     for model in MODELS:
-        candidates = {
-            how: Candidate(
-                "bench.models.step", {"model": model, "how": how, "work": work, "batch": batch}
-            )
-            for how in HOW
-        }
-        timings = take_turns_apart(candidates, runs=1 if quick else 7, warm_up=1 if quick else 2)
+        runs, warm_up = (1, 1) if quick else (7, 2)
+        timings = take_turns_apart(_candidates(model, HOW, work, batch), runs, warm_up)
         clips = {how: batch / timing.median for how, timing in timings.items()}
         for how in HOW:
             speeds[how][model] = clips[how]
@@ -156,16 +151,17 @@ def measure(work: str, batch: int, quick: bool) -> Page:
     return page
 
 
+def _candidates(
+    model: str, implementations: Sequence[str], work: str, batch: int
+) -> dict[str, Candidate]:
+    given = {"model": model, "work": work, "batch": batch}
+    return {how: Candidate("bench.models.step", given | {"how": how}) for how in implementations}
+
+
 def _compiled(work: str, batch: int) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for model in (MODELS[0], "MelCNN"):
-        candidates = {
-            how: Candidate(
-                "bench.models.step", {"model": model, "how": how, "work": work, "batch": batch}
-            )
-            for how in (COMPILED, "antiphon")
-        }
-        took = take_turns_apart(candidates)
+        took = take_turns_apart(_candidates(model, (COMPILED, "antiphon"), work, batch))
         clips = {f"{how}, clips/s": batch / timing.median for how, timing in took.items()}
         ratio = took[COMPILED].median / took["antiphon"].median
         rows.append({"encoder": model, **clips, "antiphon / compiled": ratio})

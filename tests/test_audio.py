@@ -81,6 +81,14 @@ def test_an_excerpt_is_a_slice_of_the_whole(files, suffix, rate):
     np.testing.assert_allclose(excerpt, whole[5 * rate : 5 * rate + len(excerpt)], atol=2e-4)
 
 
+@pytest.mark.parametrize("suffix", ["flac", "mp3", "ogg"])
+def test_blocks_follow_each_other_without_a_click(files, suffix):
+    at_once = soundfile.read(files[suffix], dtype="float32")[0]
+    at_once = at_once.mean(1) if at_once.ndim > 1 else at_once
+    assert len(at_once) > 3 * 44100
+    np.testing.assert_allclose(audio.read(files[suffix]), at_once, atol=1e-6)
+
+
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000, 96000, 192000])
 def test_lengths_are_exact_at_any_rate(tmp_path, rate):
     soundfile.write(tmp_path / "a.wav", chirp(rate, 1.7), rate)

@@ -57,5 +57,6 @@ def keeping_memory() -> Iterator[None]:
                 libc.malloc_trim(0)
 
 
+@cache
 def _libc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None

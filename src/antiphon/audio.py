@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 Samples = NDArray[np.float32]
 
-_BLOCK_SECONDS = 10.0
+_BLOCK_SECONDS = 2.0
 # Read around an excerpt: mp3 frames lean on the ones before them, the resampling filter on both.
 _CONTEXT_SECONDS = 0.25
 
@@ -205,11 +205,18 @@ class _Reader:
         raise NotImplementedError
 
 
+class _Forwards(soundfile.SoundFile):
+    """Read straight on. SoundFile seeks after each read, which in an mp3 leaves a click there."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 class _SoundfileReader(_Reader):
     exact = True
 
     def __init__(self, source: Any) -> None:
-        self.file = soundfile.SoundFile(source)
+        self.file = _Forwards(source)
         self.sample_rate, self.channels = self.file.samplerate, self.file.channels
         self.seconds = self.file.frames / self.sample_rate
 

@@ -24,7 +24,7 @@ from antiphon.progress import bar, say
 from antiphon.shards import Job, Store, partial_of, write_index, write_shard
 
 _TRACKS_A_SHARD = 64
-_SHARDS_A_WORKER = 16  # at least, so that none waits long for the last
+_SHARDS_A_WORKER = 4  # at least, so that none waits long for the last
 _MANY = 32  # files to decode that are worth starting processes for (half a second)
 _IDLE_SECONDS = 60  # after which a worker ends, whose parent was killed
 
@@ -88,9 +88,8 @@ def _by_processes(
     left = jobs
     try:
         while left:
-            more = workers + (workers > 1)  # while one flushes its shard, its core is another's
-            with processes(min(more, len(left))) as pool:
-                stopped, left = _run(pool, left, more, work, advance)
+            with processes(min(workers, len(left))) as pool:
+                stopped, left = _run(pool, left, workers, work, advance)
             stopped = [job for job in stopped if not (store.folder / f"{job.name}.json").exists()]
             single = all(len(job.tracks) == 1 for job in stopped)
             if single and workers == 1:  # it was alone, so it is to blame

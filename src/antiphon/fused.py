@@ -258,7 +258,7 @@ def _update(norm: nn.BatchNorm1d, mean: Tensor, variance: Tensor, number: float)
     momentum = norm.momentum
     if momentum is None:
         momentum = 1.0 / float(norm.num_batches_tracked or 1)
-    unbiased = variance * (number / max(number - 1, 1))
+    unbiased = variance * number / (number - 1)
     norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
     norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), momentum)
 

@@ -27,7 +27,7 @@ from antiphon import audio
 from antiphon.datasets import Track
 from antiphon.files import read_json, write_atomically
 
-_VERSION = "1"  # of what a key means: change it when the same file would be packed differently
+_VERSION = "2"  # of what a key means: change it when the same file would be packed differently
 # Files that these could not decode are not tried again by the same.
 _DECODERS = f"{_VERSION} libsndfile {soundfile.__libsndfile_version__} av {av.__version__}"
 _DAY = 86400.0
