@@ -25,18 +25,29 @@ class Batch(NamedTuple):
     Attributes:
         views: waveforms ``(V, B, 1, T)`` in [-1, 1].
         tracks: the number of each item's track ``(B,)``.
+        clean: the views as they were before any augmentation, for targets; None if they still are.
     """
 
     views: Tensor
     tracks: Tensor
+    clean: Tensor | None = None
+
+    @property
+    def sound(self) -> Tensor:
+        """The views without augmentation ``(V, B, 1, T)``."""
+        return self.views if self.clean is None else self.clean
+
+    def augmented(self, views: Tensor) -> Batch:
+        """The same batch with altered views, that remembers how they were."""
+        return Batch(views, self.tracks, self.sound)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device; from pinned memory while the CPU goes on."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        return Batch(*(t if t is None else t.to(device, non_blocking=True) for t in self))
 
     def pinned(self) -> Batch:
         """The same batch in memory that a GPU can read by itself."""
-        return Batch(*(tensor.pin_memory() for tensor in self))
+        return Batch(*(t if t is None else t.pin_memory() for t in self))
 
 
 class Excerpts:

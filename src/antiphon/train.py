@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import signal
 import threading
@@ -37,6 +38,7 @@ from antiphon.progress import bar, say
 from antiphon.runs import Run
 from antiphon.settings import check_same, plain, whole_path, without_encoder
 
+_PREPARE = 0x9E3779B9  # excerpts that are looked at beforehand are others than those of step 0
 _WATCHED = 128  # tracks that the collapse watch embeds
 
 
@@ -219,6 +221,8 @@ class _Loop:
         optimiser = self.optim.build(self.method, train.batch)
         state = self.run.load_checkpoint()
         distributed.barrier()  # all have read it before anything is written
+        if not state:
+            self._prepare()
         if distributed.world_size() > 1:
             make_global(self.method)
         self.model, self.optimiser = self.fabric.setup(self.method, optimiser)
@@ -247,6 +251,19 @@ class _Loop:
             self.journal.end(train.steps)
         if distributed.rank() == 0:
             (self.run.folder / "card.md").write_text(card(self.run), encoding="utf-8")
+
+    def _prepare(self) -> None:
+        """The first process does, and the others are sent what it found with the weights."""
+        self.method.to(self.fabric.device)
+        if distributed.rank():
+            return
+        of = self.excerpts
+        looked = Excerpts(of.pack, of.window, of.batch, of.views, seed=of.seed ^ _PREPARE)
+        torch.manual_seed(of.seed)
+        with torch.no_grad():
+            self.method.eval().prepare(
+                looked.at(step).to(self.fabric.device) for step in itertools.count()
+            )
 
     def _all_steps(self) -> None:
         saved = time.monotonic()
@@ -295,7 +312,7 @@ class _Loop:
                 sample_rate = self.method.encoder.sample_rate
                 views = self.augment.views(batch.views, sample_rate, generators)
             with self.journal.timing("model"):
-                values = self._gradients(Batch(views, batch.tracks), number == len(batches))
+                values = self._gradients(batch.augmented(views), number == len(batches))
             for name, value in values.items():
                 self.journal.add(name, value / len(batches))
         limit = self.train.clip or math.inf

@@ -65,6 +65,57 @@ class Encoder(nn.Module, Configured, ABC):
         return self.window / self.sample_rate
 
 
+class ContextEncoder(Encoder, ABC):
+    """An encoder of two parts: frames that each know a moment, and the context they stand in.
+
+    What predictive methods need, which compare the one with the other.
+
+    Attributes:
+        feature_dim: C, the width of the local frames.
+    """
+
+    contextual = True
+    feature_dim: int
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """Local frames ``(B, F, C)`` of waveforms ``(B, 1, T)``."""
+
+    @abstractmethod
+    def context(self, features: Tensor) -> list[Tensor]:
+        """The frames of every layer of context ``[(B, F, D), ...]``; the last is the output."""
+
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """Every layer of context, each ``(B, F, D)``."""
+        return self.context(self.features(x))
+
+
+class MaskableEncoder(ContextEncoder, ABC):
+    """A contextual encoder that can do without some of its local frames, and fill them in."""
+
+    maskable = True
+
+    @abstractmethod
+    def context(
+        self, features: Tensor, mask: Tensor | None = None, keep: Tensor | None = None
+    ) -> list[Tensor]:
+        """Every layer of context, of which a part can be hidden.
+
+        Args:
+            features: local frames, (B, F, C).
+            mask: (B, F), true where a learned vector stands instead of the frame.
+            keep: numbers of the frames that are encoded at all, (B, K), ascending. Each stays at
+                its own place in time; nothing of the others is seen.
+
+        Returns:
+            Each (B, F, D), or (B, K, D) of those kept.
+        """
+
+    @abstractmethod
+    def feed_forward(self, features: Tensor) -> list[Tensor]:
+        """What each block's feed-forward part adds ``[(B, F, D), ...]``: data2vec's targets."""
+
+
 def pool(frames: Tensor, how: Pooling) -> Tensor:
     """Mean over time, or mean and deviation side by side: ``(B, F, D) -> (B, D or 2D)``."""
     if how == "mean":

@@ -6,6 +6,7 @@ A method is one file of this package with one final class.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
@@ -14,7 +15,13 @@ from antiphon.configured import Configured, discover
 from antiphon.encoders import Encoder
 from antiphon.excerpts import Batch
 
-Need = Literal["causal", "maskable"]
+Need = Literal["contextual", "causal", "maskable"]
+
+_WHY = {
+    "contextual": "it compares frames that know a moment with what the encoder makes of the rest",
+    "causal": "it has frames foretell what comes, and those that have heard it learn nothing",
+    "maskable": "it hides frames and has the encoder fill them in",
+}
 
 
 class Method(nn.Module, Configured, ABC):
@@ -38,13 +45,25 @@ class Method(nn.Module, Configured, ABC):
         for need in sorted(self.needs):
             if not getattr(encoder, need, False):
                 raise ValueError(
-                    f"{type(self).__name__} needs a {need} encoder; {type(encoder).__name__} is not"
+                    f"{type(self).__name__} needs a {need} encoder, as {_WHY[need]}; "
+                    f"{type(encoder).__name__} is not"
                 )
         self.encoder = encoder
 
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Play one step: ``{"loss": scalar}`` and whatever else is worth a line in the log."""
+
+    def prepare(self, batches: Iterator[Batch]) -> None:
+        """Look at some data before the first step: k-means, the scale of targets.
+
+        What it finds must be in buffers, of shapes that are known before, so that it is kept with
+        the weights and sent to all processes.
+
+        Args:
+            batches: without end and without augmentations, on the method's device; take as many as
+                are needed.
+        """
 
     def after_step(self, progress: float) -> None:
         """Do what follows the optimiser's step; progress goes from 0 to 1."""
