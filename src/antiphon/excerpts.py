@@ -6,6 +6,7 @@ often a run was stopped: step s always sees the same batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -43,11 +44,15 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device; from pinned memory while the CPU goes on."""
-        return Batch(*(t if t is None else t.to(device, non_blocking=True) for t in self))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Batch:
         """The same batch in memory that a GPU can read by itself."""
-        return Batch(*(t if t is None else t.pin_memory() for t in self))
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        clean = None if self.clean is None else change(self.clean)
+        return Batch(change(self.views), change(self.tracks), clean)
 
 
 class Excerpts:
