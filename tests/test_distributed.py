@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import processes
 import pytest
 import safetensors.torch
 import torch
@@ -25,11 +26,6 @@ from antiphon.norm import make_global
 from antiphon.optim import Optim
 from antiphon.runs import Run
 from antiphon.train import Train, pretrain
-
-HERE = str(Path(__file__).parent)
-sys.path.insert(0, HERE)  # spawned processes are given it, and find what they are to do
-
-import processes  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -142,9 +138,15 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "chunk", "lr"), [("MelPatch", None, 0.3), ("MelPatch", 3, 0.3), ("MelCNN", None, 0.03)]
+    ("kind", "chunk", "lr", "chain"),
+    [
+        ("MelPatch", None, 0.3, "none"),
+        ("MelPatch", None, 0.3, "thesis"),
+        ("MelPatch", 3, 0.3, "none"),
+        ("MelCNN", None, 0.03, "none"),
+    ],
 )
-def test_two_processes_train_the_model_of_one(tones, tmp_path, kind, chunk, lr):
+def test_two_processes_train_the_model_of_one(tones, tmp_path, kind, chunk, lr, chain):
     """LARS moves one-dimensional weights by the gradient itself: its scale would show."""
     for devices in (1, 2):
         torch.set_num_threads(devices)
@@ -152,7 +154,7 @@ def test_two_processes_train_the_model_of_one(tones, tmp_path, kind, chunk, lr):
             tones,
             tmp_path / f"{devices}",
             CLMR(encoder(kind)),
-            Chain("none"),
+            Chain(chain),
             Optim("lars", lr=lr),
             Train(20, 8, devices=devices, log_every=5, watch_every=10, chunk=chunk),
             progress=False,

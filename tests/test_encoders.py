@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small import small_encoder
 from torch import nn
 
 from antiphon.configured import build, describe
@@ -140,7 +141,7 @@ class TestContract:
     @pytest.fixture
     def encoder(self, kind) -> Encoder:
         torch.manual_seed(0)
-        return kind().eval()
+        return small_encoder(kind).eval()
 
     def test_frames(self, encoder):
         x = 0.1 * torch.randn(3, 1, encoder.window)

@@ -243,6 +243,43 @@ def test_logistic_and_knn_are_scikit_learns():
     np.testing.assert_allclose(ours, votes, atol=1e-9)
 
 
+def planted(n=300, layers=4, d=6, seed=0):
+    """Only layer 1 of four holds the classes; the others are noise, the last one louder."""
+    X, y = clusters(n, d=d, seed=seed)
+    noise = np.random.default_rng(seed + 1).normal(size=(n, layers, d))
+    noise[:, 1], noise[:, -1] = X, 10 * noise[:, -1]
+    return noise.reshape(n, -1), y
+
+
+@pytest.mark.parametrize("kind", [LinearProbe, MLPProbe])
+def test_a_weighted_sum_leans_on_the_layer_that_knows(kind):
+    X, y = planted()
+    probe = kind(layers=4).fit(X[:200], y[:200])
+    assert probe.layer_weights_.sum() == pytest.approx(1)
+    assert probe.layer_weights_[1] > 0.5
+    assert probe.score(X[200:], y[200:]) == 1
+
+
+def test_a_weighted_sum_is_a_linear_probe_of_the_sum():
+    X, y = planted()
+    probe = LinearProbe(layers=4, learning_rate=0.01, max_epochs=5).fit(X, y)
+    Z = ((X - probe.mean_) / probe.scale_).reshape(len(X), 4, -1)
+    summed = np.einsum("l,nld->nd", probe.layer_weights_, Z)
+    head = probe.coefs_[0][:6] / probe.layer_weights_[0]
+    logits = summed @ head + probe.intercepts_[0]
+    np.testing.assert_allclose(probe.decision_function(X), logits, atol=1e-8)
+
+
+def test_one_layer_is_weighed_by_one():
+    X, y = clusters()
+    probe = quick("linear").fit(X, y)
+    assert probe.layer_weights_.tolist() == [1.0]
+    with pytest.raises(ValueError, match="layers=3 of one width can't have 8 columns"):
+        make_probe("mlp", layers=3).fit(X, y)
+    with pytest.raises(ValueError, match="'knn' learns no weighted sum"):
+        make_probe("knn", layers=3)
+
+
 def test_probes_work_in_scikit_learns_cross_validation():
     X, y = clusters()
     assert cross_val_score(quick("linear"), X, y, cv=3).mean() == 1

@@ -262,7 +262,7 @@ def test_a_method_says_what_encoder_it_needs():
     class Causal(Broken):
         needs = frozenset({"causal"})
 
-    with pytest.raises(ValueError, match="needs a causal encoder; MelPatch is not"):
+    with pytest.raises(ValueError, match=r"needs a causal encoder, as .*; MelPatch is not"):
         Causal(small().encoder)
 
 
@@ -426,3 +426,65 @@ def test_too_few_gpus_are_refused(monkeypatch):
     check_devices("cpu", 4)
     with pytest.raises(ValueError, match="there are 2 GPUs here"):
         check_devices("cuda", 4)
+
+
+def test_snapshots_are_kept_along_the_run(tones, tmp_path):
+    run = pretrain(tones, tmp_path / "run", small(), train=Train(12, 4, snapshots=3))
+    assert run.snapshots == [4, 8, 12]
+    events = run.events("snapshot")
+    assert [e["step"] for e in events] == run.snapshots
+    assert 0 < events[0]["seconds"] < events[1]["seconds"] < events[2]["seconds"]
+    files = [run.folder / "snapshots" / f"{step:06d}.safetensors" for step in run.snapshots]
+    assert files[2].read_bytes() == (run.folder / "encoder.safetensors").read_bytes()
+    assert len({file.read_bytes() for file in files}) == 3
+    kept, end = run.encoder(step=4).state_dict(), run.encoder().state_dict()
+    assert all(kept[name].shape == end[name].shape for name in kept)
+    assert not all(kept[name].equal(end[name]) for name in kept)
+    assert not run.encoder(step=4).training
+    with pytest.raises(FileNotFoundError, match="no snapshot of step 5; there are: 4, 8, 12"):
+        run.encoder(step=5)
+
+
+def test_more_snapshots_than_steps_are_refused():
+    with pytest.raises(ValueError, match=r"train.snapshots must be from 0 to train.steps \(3\)"):
+        Train(3, snapshots=4)
+
+
+def test_a_run_that_was_stopped_and_killed_ends_with_the_same_snapshots(tones, tmp_path):
+    class Stopped(CLMR):
+        def after_step(self, progress: float) -> None:
+            if progress == 0.3 and self.__dict__["part"] == 0:
+                signal.raise_signal(signal.SIGINT)
+            if progress == 0.8 and self.__dict__["part"] == 1:
+                raise RuntimeError("killed")
+
+    def train(name: str, part: int) -> Run:
+        torch.manual_seed(0)
+        method = Stopped(MelPatch(8000, bands=32, dim=32, depth=1, seconds=1.0))
+        method.__dict__["part"] = part
+        return pretrain(tones, tmp_path / name, method, train=Train(10, 4, snapshots=5))
+
+    whole = train("whole", 2)
+    with pytest.raises(KeyboardInterrupt):
+        train("parts", 0)
+    with pytest.raises(RuntimeError, match="killed"):
+        train("parts", 1)
+    assert Run(tmp_path / "parts").snapshots == [2, 4, 6]  # the last two came after the checkpoint
+    parts = train("parts", 2)
+    assert whole.snapshots == parts.snapshots == [2, 4, 6, 8, 10]
+    assert [e["step"] for e in parts.events("snapshot")] == parts.snapshots
+    for step in whole.snapshots:
+        one, other = whole.encoder(step).state_dict(), parts.encoder(step).state_dict()
+        assert all(one[name].equal(other[name]) for name in one)
+
+
+def test_preparing_counts_as_training_time(tones, tmp_path):
+    class Slow(CLMR):
+        def prepare(self, batches) -> None:
+            next(batches)
+            time.sleep(0.4)
+
+    torch.manual_seed(0)
+    method = Slow(MelPatch(8000, bands=32, dim=32, depth=1, seconds=1.0))
+    run = pretrain(tones, tmp_path / "run", method, train=Train(2, 4))
+    assert run.events("step")[0]["seconds"] > 0.4

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from antiphon.embed import Embedder, embed
     from antiphon.encoders import Encoder
     from antiphon.evaluate import probe
+    from antiphon.importing import import_published
     from antiphon.methods import Method
     from antiphon.optim import Optim
     from antiphon.recipes import recipe
@@ -39,6 +40,7 @@ __all__ = [
     "Track",
     "Train",
     "embed",
+    "import_published",
     "open",
     "pretrain",
     "probe",
@@ -58,6 +60,7 @@ _HOMES = {
     "Track": "datasets",
     "Train": "train",
     "embed": "embed",
+    "import_published": "importing",
     "open": "datasets",
     "pretrain": "train",
     "probe": "evaluate",

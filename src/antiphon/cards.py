@@ -30,6 +30,8 @@ def card(run: Run) -> str:
     start = (run.events("start") or run.events("resume"))[0]
     encoder = config["encoder"]["class_path"].rpartition(".")[2]
     method = config["method"]["class_path"].rpartition(".")[2]
+    teacher = sheet.get("teacher")
+    taught = f"\nTaught by {teacher['run']}, weights {teacher['hash']}.\n" if teacher else ""
     return f"""---
 library_name: antiphon
 tags: [audio, music, self-supervised-learning, {method.lower()}]
@@ -40,7 +42,7 @@ tags: [audio, music, self-supervised-learning, {method.lower()}]
 {len(sheet["tracks"])} tracks ({sheet["hours"]:.2f} hours) of the data set `{sheet["name"]}`, split
 `{config["split"]}`: {end["steps"]:,} steps, {end["clips"]:,} clips, {end["seconds"]:,.0f} s on
 {start["device"]}.
-
+{taught}
 Licence of the data: {sheet["licence"] or "not stated by the data set"}
 
     import antiphon

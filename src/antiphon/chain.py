@@ -158,6 +158,8 @@ class Chain(nn.Module, Configured):
         """
         if x.ndim != 4:
             raise ValueError(f"views of shape {tuple(x.shape)}: give (V, B, 1, T), one V per view")
+        if not self.steps:
+            return x
         first = len(x) - 1 if self.asymmetric else 0
         each: torch.Generator | list[torch.Generator]
         if isinstance(generators, torch.Generator):

@@ -15,9 +15,11 @@ _VERBS = {
     "list": "what there is: recipes, encoders, methods, augmentations, data sets",
     "data": "look at a data set: counts, hours, rates, bad files, classes, leaks",
     "pretrain": "train an encoder on a folder of recordings, without labels",
+    "import": "make a run of published weights: wav2vec 2.0, HuBERT, data2vec-audio, MERT",
     "embed": "write the frozen encoder's vectors of some files to a Parquet table",
     "probe": "score a run on a data set, beside the baselines it must beat",
     "report": "write a run's report.html and report.json",
+    "study": "experiments of several runs, each with one table and one page: study NAME",
     "demo": "the whole way on the built-in real music: pretrain, probe, report",
 }
 
@@ -88,6 +90,14 @@ def _pretrain(words: list[str]) -> None:
     pretrain(**training_arguments(words, "antiphon pretrain"))
 
 
+def _import(words: list[str]) -> None:
+    from antiphon.importing import import_published
+
+    about = "a model in the Hugging Face layout: config.json, weights, preprocessor_config.json"
+    folder = {"type": str, "help": about}
+    call("antiphon import", _VERBS["import"], import_published, words, {"folder": folder})
+
+
 def _embed(words: list[str]) -> None:
     from antiphon.embed import embed
 
@@ -115,8 +125,20 @@ def _demo(words: list[str]) -> None:
     call("antiphon demo", _VERBS["demo"], demo, words, {})
 
 
+def _study(words: list[str]) -> None:
+    from antiphon import studies
+
+    if not words or words[0] in {"-h", "--help"}:
+        found = "\n".join(f"  {name:10} {studies.about(name)}" for name in studies.names())
+        print(f"usage: antiphon study NAME [DATA] ...\n\nstudies:\n{found}")
+        return
+    name, rest = words[0], words[1:]
+    data = {**_DATA, "nargs": "?", "default": "demo"}
+    call(f"antiphon study {name}", studies.about(name), studies.study(name), rest, {"data": data})
+
+
 def _list(words: list[str]) -> None:
-    from antiphon import augment, chain, datasets, encoders, methods, recipes
+    from antiphon import augment, chain, datasets, encoders, methods, recipes, studies
 
     table = Table(box=None, show_header=False, pad_edge=False)
     for recipe in recipes.names():
@@ -130,6 +152,8 @@ def _list(words: list[str]) -> None:
             table.add_row(kind, name, (thing.__doc__ or "").splitlines()[0])
     for preset in chain.PRESETS:
         table.add_row("chain", preset, "a preset of --augment.augmentations")
+    for study in studies.names():
+        table.add_row("study", study, studies.about(study))
     for dataset in datasets.names():
         table.add_row("data set", dataset, datasets.about(dataset))
     Console().print(table, highlight=False)

@@ -19,7 +19,7 @@ from antiphon.datasets import Dataset, Track
 from antiphon.datasets import open as open_dataset
 from antiphon.decoders import default_workers
 from antiphon.distributed import barrier, rank, world_size
-from antiphon.encoders import Pooling
+from antiphon.encoders import Layer, Pooling
 from antiphon.files import printable
 from antiphon.progress import bar, say
 from antiphon.runs import Run
@@ -46,6 +46,7 @@ def embed(
     windows: bool = False,
     seconds: float | None = None,
     pooling: Pooling | None = None,
+    layer: Layer | None = None,
     batch: int | None = None,
     device: str = "auto",
     progress: bool = True,
@@ -64,6 +65,8 @@ def embed(
         windows: one row a window, instead of one a track with the mean over its windows.
         seconds: length of a window; default the encoder's own.
         pooling: of the encoder's frames over time; default the encoder's own.
+        layer: whose frames: 0 is the first layer, -1 (and the default) the output; "all" sets the
+            vectors of all layers side by side, and their widths into the metadata.
         batch: windows at once; default 64 on a GPU and 16 on a CPU, where more are slower and
             need more memory.
         device: auto takes a GPU if there is one.
@@ -73,11 +76,12 @@ def embed(
         The table's path.
 
     Raises:
-        ValueError: windows shorter than the encoder takes, or not one file could be read.
+        ValueError: windows shorter than the encoder takes, no such layer, or not one file could
+            be read.
     """
     run, out = Run.open(run), Path(out)
     encoder = run.encoder().to(pick_device(device))
-    encoder.pooling = pooling or encoder.pooling
+    encoder.pooling, encoder.layer = pooling or encoder.pooling, layer
     length = window_length(encoder, seconds)
     datasets = [open_dataset(d) for d in ([data] if isinstance(data, str | Dataset) else data)]
     tracks = list({(t.path, t.start, t.seconds): t for d in datasets for t in d}.values())
@@ -90,7 +94,10 @@ def embed(
         "rows": "windows" if windows else "tracks",
         "request": _request(tracks),
         "pooling": encoder.pooling,
+        "layer": "output" if layer in (None, -1) else str(layer),
     }
+    if layer == "all":
+        about["widths"] = json.dumps(encoder.widths())
     parts = Parts(out, _schema(encoder.embedding_dim, about), _PART_SECONDS)
     if rank() == 0:
         parts.done()  # removes those of another request
@@ -176,15 +183,26 @@ class Embedder(TransformerMixin, BaseEstimator):
     Args:
         run: a run's folder.
         seconds: length of a window; default the encoder's own.
+        layer: whose frames, as for :func:`embed`; default the output.
     """
 
-    def __init__(self, run: str | Path, seconds: float | None = None) -> None:
+    def __init__(
+        self, run: str | Path, seconds: float | None = None, layer: Layer | None = None
+    ) -> None:
         self.run = run
         self.seconds = seconds
+        self.layer = layer
 
     def fit(self, X: Any = None, y: Any = None) -> Embedder:
-        """Load the encoder; nothing is learned."""
-        self.encoder_ = Run.open(self.run).encoder()
+        """Load the encoder; nothing is learned.
+
+        Raises:
+            ValueError: there is no such layer.
+        """
+        encoder = Run.open(self.run).encoder()
+        encoder.layer = self.layer
+        encoder.widths()
+        self.encoder_ = encoder
         return self
 
     def transform(self, X: Sequence[str]) -> Vectors:

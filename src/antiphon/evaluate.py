@@ -7,7 +7,7 @@ difference between the pre-trained encoder and a baseline has an interval of its
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 
 from antiphon.datasets import Dataset
 from antiphon.datasets import open as open_dataset
-from antiphon.encoders import Encoder, Pooling, random_init
+from antiphon.encoders import Encoder, Layer, Pooling, random_init
 from antiphon.encoders.statistics import LogMelStatistics, MFCCStatistics
 from antiphon.files import write_atomically
 from antiphon.metrics import METRICS, Metric, average_windows, resample_groups, retrieval
 from antiphon.pack import Pack, pack
-from antiphon.probes import class_probabilities, make_probe
+from antiphon.probes import MIXING, GradientProbe, class_probabilities, make_probe
 from antiphon.progress import bar, say
 from antiphon.protocol import Fold, Protocol, divide, targets
 from antiphon.runs import Run
-from antiphon.scores import detail_of, keep, score_rows
+from antiphon.scores import LAYER, WEIGHTED_SUM, detail_of, keep, score_rows
 from antiphon.windows import pack_windows, pick_device, vectors, window_length
 
 ProbeName = Literal["linear", "mlp", "logistic", "knn"]
@@ -35,10 +35,11 @@ ProbeName = Literal["linear", "mlp", "logistic", "knn"]
 
 @dataclass(frozen=True)
 class _Embedded:
-    """One model's vectors of windows, and whose they are."""
+    """One model's vectors of windows, and whose they are; several layers' stand side by side."""
 
     vectors: NDArray[np.float32]
     owners: NDArray[np.int64]
+    layers: int = 1
 
 
 def probe(
@@ -50,6 +51,7 @@ def probe(
     seconds: float | None = None,
     retrieval_seconds: float = 10.0,
     pooling: Pooling | None = None,
+    layer: Layer | None = None,
     resamples: int = 1000,
     device: str = "auto",
     cache: str | None = None,
@@ -72,26 +74,36 @@ def probe(
         seconds: length of the windows that probes see; default the encoder's own.
         retrieval_seconds: length of the excerpts that are retrieved.
         pooling: of the encoder's frames over time; default the encoder's own.
+        layer: whose frames: 0 is the first layer, -1 (and the default) the output. "all" scores
+            each layer, and for the linear and mlp probes a learned weighted sum of them, where
+            they have one width; the baselines stand beside, random-init by its output. It holds
+            the vectors of all layers in memory at once.
         resamples: bootstrap resamples of the groups, for the 95 % intervals.
         device: auto takes a GPU if there is one.
         cache: where decoded audio is kept.
         progress: show how far it is.
 
     Returns:
-        The rows of the score table: ``model, probe, dataset, split, protocol, metric, value, low,
-        high, tracks, groups, skipped, heard, paired``; ``heard`` counts the tested tracks that
-        were pre-trained on, ``paired`` lists the pre-trained encoder's difference to each baseline.
+        The rows of the score table: ``model, layer, probe, dataset, split, protocol, metric,
+        value, low, high, tracks, groups, skipped, heard, paired``. ``layer`` is None for the
+        output, else as it was given; of all layers, ``model`` names each but the output, which is
+        "pretrained". ``heard`` counts the tested tracks that were pre-trained on; None if that
+        isn't known. ``paired`` lists the difference of the pre-trained encoder's output to each
+        baseline, that of another layer to the output and to random-init.
 
     Raises:
-        ValueError: fewer than two tracks or classes to test, or no run there.
+        ValueError: fewer than two tracks or classes to test, or no such layer.
     """
     run = Run.open(run)
     dataset = open_dataset(data, labels)
     encoder = run.encoder()
+    layer = None if layer == -1 else layer
+    encoder.layer, encoder.pooling = layer, pooling or encoder.pooling
+    widths = encoder.widths()
     packed = pack(dataset, encoder.sample_rate, cache, progress=progress)
     models = _models(encoder, run.config["seed"])
-    for name in ("pretrained", "random-init"):
-        models[name].pooling = pooling or encoder.pooling
+    models["random-init"].pooling = encoder.pooling
+    models["random-init"].layer = None if layer == "all" else layer
     where = pick_device(device)
     known = set(run.tracks.values())
     heard = np.array([digest in known for digest in packed.digests])
@@ -105,15 +117,18 @@ def probe(
             say(f"no probe of the labels of {dataset.name!r}: {error}", "yellow")
     passes = len(models) * (2 if protocol else 1)
     with bar("embedding", passes, progress) as advance:
-        found = {}
-        for name, model in models.items():
-            found[name] = _embed(model.to(where), packed, retrieval_seconds)
-            advance(1, name)
+
+        def embedded(seconds: float) -> dict[str, _Embedded]:
+            each = {}
+            for name, model in models.items():
+                each[name] = _embed(model.to(where), packed, seconds)
+                advance(1, name)
+            return _by_layer(each.pop("pretrained"), widths) | each
+
+        found = embedded(retrieval_seconds)
         rows += _retrieval_rows(found, packed, dataset, heard, retrieval_seconds, resamples)
-        length = window_length(encoder, seconds) / encoder.sample_rate
-        for name, model in models.items() if protocol else ():
-            found[name] = _embed(model.to(where), packed, length)
-            advance(1, name)
+        if protocol:
+            found = embedded(window_length(encoder, seconds) / encoder.sample_rate)
     if protocol:
         with bar("probing", len(probes) * len(found), progress) as advance:
             for probe_name in probes:
@@ -122,8 +137,12 @@ def probe(
                 )
                 rows += new
                 details.append(detail)
-    keep(run, dataset.name, rows, details)
-    _write_embeddings(run, dataset, packed, found["pretrained"], heard)
+    rows = [{**row, "layer": layer} for row in rows]
+    if "imported" in run.config:  # published weights: nobody here knows what they have heard
+        renamed = {"unheard": "all"}
+        rows = [{**r, "heard": None, "split": renamed.get(r["split"], r["split"])} for r in rows]
+    keep(run, rows, [{**detail, "layer": layer} for detail in details])
+    _write_embeddings(run, dataset, packed, found["pretrained"], heard, encoder.layer)
     if progress and packed.skipped:
         say(f"{len(packed.skipped)} tracks were skipped", "yellow")
     return rows
@@ -138,6 +157,17 @@ def _models(encoder: Encoder, seed: int) -> dict[str, Encoder]:
         "mfcc": MFCCStatistics(rate, seconds=0.2),
     }
     return {name: model.eval().requires_grad_(False) for name, model in models.items()}
+
+
+def _by_layer(embedded: _Embedded, widths: list[int]) -> dict[str, _Embedded]:
+    """The encoder's vectors taken apart by layer: the output's, or all, and all together."""
+    columns = np.split(embedded.vectors, np.cumsum(widths)[:-1], axis=1)
+    layers = [_Embedded(vectors, embedded.owners) for vectors in columns]
+    found = {LAYER.format(n): layer for n, layer in enumerate(layers[:-1])}
+    found["pretrained"] = layers[-1]
+    if len(widths) > 1 and len(set(widths)) == 1:
+        found[WEIGHTED_SUM] = replace(embedded, layers=len(widths))
+    return found
 
 
 def _embed(encoder: Encoder, packed: Pack, seconds: float) -> _Embedded:
@@ -161,7 +191,9 @@ def _retrieval_rows(
     alike = _Embedded(np.zeros((len(owners), 1), np.float32), owners)  # at chance, by ties
     found = {**found, "majority": alike}
     results = {
-        name: retrieval(e.vectors, owners, asked_tracks[owners]) for name, e in found.items()
+        name: retrieval(e.vectors, owners, asked_tracks[owners])
+        for name, e in found.items()
+        if e.layers == 1
     }
     queries = results["pretrained"].queries
     if not len(queries):
@@ -211,13 +243,15 @@ def _probe_rows(
     tested = protocol.tested
     groups = np.array([track.group for track in packed.tracks])
     predictions: dict[str, NDArray[np.float64]] = {}
+    weights: list[list[float]] = []
     for name, embedded in found.items():
-        predictions[name] = np.stack(
-            [
-                _predict(probe_name, dataset, embedded, y, groups, replicate, seed, tested)
-                for seed, replicate in enumerate(protocol.folds)
-            ]
-        )
+        if embedded.layers == 1 or probe_name in MIXING:
+            predictions[name] = np.stack(
+                [
+                    _predict(probe_name, dataset, embedded, y, groups, cut, seed, tested, weights)
+                    for seed, cut in enumerate(protocol.folds)
+                ]
+            )
         advance(1, f"{probe_name}, {name}")
     predictions["majority"] = np.stack([_majority(y, r, tested, dataset) for r in protocol.folds])
     drawn = resample_groups(groups[tested], resamples)
@@ -240,6 +274,7 @@ def _probe_rows(
         "dataset": dataset.name,
         "classes": list(dataset.classes),
         "task": dataset.task,
+        "weights": weights,
         **detail_of(dataset, y[tested], predictions["pretrained"]),
     }
     return rows, detail
@@ -267,18 +302,24 @@ def _predict(
     folds: list[Fold],
     seed: int,
     tested: NDArray[np.int64],
+    weights: list[list[float]],
 ) -> NDArray[np.float64]:
-    """Track-level probabilities ``(tested, c)``: the mean over a track's windows."""
+    """Track-level probabilities ``(tested, c)``: the mean over a track's windows.
+
+    If layers are weighed, each fit's weights are added to ``weights``.
+    """
     X, owners = embedded.vectors, embedded.owners
     out = np.zeros((len(y), len(dataset.classes)))
     for train, valid, test in folds:
         rows = np.isin(owners, train)
-        estimator = make_probe(probe_name, dataset.task or "auto", random_state=seed)
+        estimator = make_probe(probe_name, dataset.task or "auto", seed, embedded.layers)
         checked = None
         if valid is not None and len(valid):
             stop = np.isin(owners, valid)
             checked = (X[stop], y[owners[stop]])
         estimator.fit(X[rows], y[owners[rows]], groups=groups[owners[rows]], validation=checked)
+        if embedded.layers > 1 and isinstance(estimator, GradientProbe):
+            weights.append(estimator.layer_weights_.round(6).tolist())
         asked = np.isin(owners, test)
         p = class_probabilities(estimator, X[asked], len(dataset.classes))
         tracks, mean = average_windows(p, owners[asked])
@@ -301,12 +342,18 @@ def _majority(
 
 
 def _write_embeddings(
-    run: Run, dataset: Dataset, packed: Pack, embedded: _Embedded, heard: NDArray[np.bool_]
+    run: Run,
+    dataset: Dataset,
+    packed: Pack,
+    embedded: _Embedded,
+    heard: NDArray[np.bool_],
+    layer: Layer | None,
 ) -> None:
     """The mean vector of each track, for the report's map."""
     split = {i: name for name, members in dataset.splits.items() for i in members}
     means = [embedded.vectors[rows].mean(0) for rows in _rows_of(embedded.owners, len(packed))]
     about = {"model": run.name, "model_hash": run.digest, "dataset": dataset.name}
+    about["layer"] = str(layer) if isinstance(layer, int) else "output"
     table = pa.table(
         {
             "track": [track.id for track in packed.tracks],

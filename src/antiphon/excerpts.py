@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
     def augmented(self, views: Tensor) -> Batch:
         """The same batch with altered views, that remembers how they were."""
-        return Batch(views, self.tracks, self.sound)
+        return Batch(views, self.tracks, None if views is self.views else self.sound)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device; from pinned memory while the CPU goes on."""

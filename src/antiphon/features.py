@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class LogMel(nn.Module):
@@ -20,8 +21,19 @@ class LogMel(nn.Module):
     The usual input of small models, and of most baselines. Not for tasks that need phase, or
     pitch finer than a band.
 
+    Args:
+        sample_rate: in Hz.
+        bands: how many.
+        n_fft: samples of the transform; the more, the narrower a band can be.
+        hop: samples from one frame to the next.
+        floor: the least power of a band.
+        frame: samples that a frame sees, up to n_fft; None for n_fft.
+        centre: whether frame f has sample f * hop in its middle, and zeros before the sound and
+            after it, or begins there and hears nothing later than f * hop + frame.
+
     Shape:
-        ``(B, 1, T) -> (B, 1 + T // hop, bands)``, in natural-log power.
+        ``(B, 1, T) -> (B, 1 + T // hop, bands)``, in natural-log power;
+        ``(B, 1 + (T - frame) // hop, bands)`` if not centred.
 
     >>> LogMel(16000)(torch.zeros(2, 1, 16000)).shape
     torch.Size([2, 63, 96])
@@ -34,23 +46,31 @@ class LogMel(nn.Module):
         n_fft: int = 1024,
         hop: int = 256,
         floor: float = 1e-10,
+        frame: int | None = None,
+        centre: bool = True,
     ) -> None:
         super().__init__()
         self.sample_rate, self.n_fft, self.hop, self.dim = sample_rate, n_fft, hop, bands
-        self.floor = floor
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        self.floor, self.centre, self.frame = floor, centre, frame or n_fft
+        unseen = n_fft - self.frame
+        before = unseen // 2 if centre else unseen
+        window = functional.pad(torch.hann_window(self.frame), (before, unseen - before))
+        self.register_buffer("window", window, persistent=False)
         filters = torch.from_numpy(mel_filters(sample_rate, n_fft, bands)).float()
         self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the feature in float32 whatever the surrounding precision."""
         with torch.autocast(x.device.type, enabled=False):
+            x = x[:, 0].float()
+            if not self.centre:
+                x = functional.pad(x, (self.n_fft - self.frame, 0))
             spectrum = torch.stft(
-                x[:, 0].float(),
+                x,
                 self.n_fft,
                 self.hop,
                 window=self.window,  # type: ignore[arg-type]
-                center=True,
+                center=self.centre,
                 pad_mode="constant",
                 return_complex=True,
             )

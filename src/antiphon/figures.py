@@ -143,6 +143,89 @@ def whiskers(rows: Sequence[dict[str, Any]], about: str) -> str | None:
         return _inline(figure, about)
 
 
+def by_layer(
+    layers: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], about: str
+) -> str | None:
+    """The score of each layer with the band of its intervals, and lines across for all others.
+
+    None if no layer has a score.
+
+    Args:
+        layers: from the first to the output: ``value, low, high``.
+        others: what is no layer: ``name, value``.
+        about: what the figure shows, for who can't see it.
+    """
+    columns = ("value", "low", "high")
+    drawn = np.array([[row[key] for key in columns] for row in layers], dtype=float)  # None is NaN
+    if np.isnan(drawn[:, 0]).all():
+        return None
+    lines = [(row["value"], row["name"]) for row in others if row["value"] is not None]
+    places = np.arange(len(drawn))
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.7, 3.2), layout="constrained")
+        axes = figure.subplots()
+        axes.fill_between(places, *drawn[:, 1:].T, color=_ACCENT, alpha=0.18, linewidth=0)
+        axes.plot(places, drawn[:, 0], color=_ACCENT, linewidth=1.6, marker="o", markersize=4.5)
+        for value, _ in lines:
+            axes.axhline(value, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.margins(y=0.08)
+        axes.set_xlabel("layer")
+        axes.set_ylabel("score")
+        axes.locator_params(axis="x", integer=True)
+        bottom, top = axes.get_ylim()
+        heights = _apart([value for value, _ in lines], 0.075 * (top - bottom))
+        for (value, name), height in zip(lines, heights, strict=True):
+            axes.annotate(
+                name,
+                (1, value),
+                (1.05, height),
+                xycoords=("axes fraction", "data"),
+                textcoords=("axes fraction", "data"),
+                va="center",
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": _MUTED,
+                    "linewidth": 0.6,
+                    "shrinkB": 0,
+                    "relpos": (0, 0.5),
+                },
+            )
+        return _inline(figure, about)
+
+
+def _apart(values: Sequence[float], gap: float) -> NDArray[np.float64]:
+    """Places near the values, but no two nearer to each other than a gap."""
+    order = np.argsort(values)
+    steps = gap * np.arange(len(order))
+    places = np.empty(len(order))
+    places[order] = np.maximum.accumulate(np.asarray(values, dtype=float)[order] - steps) + steps
+    return places - np.mean(places - values) if len(order) else places
+
+
+def layer_weights(fits: Sequence[Sequence[float]], about: str) -> str:
+    """How much each layer counts in a weighted sum: the mean over fits, and from least to most.
+
+    Args:
+        fits: the weights of each fit, which sum to 1.
+        about: what the figure shows, for who can't see it.
+    """
+    weights = np.array(fits)
+    places = np.arange(weights.shape[1])
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.7, 1.7), layout="constrained")
+        axes = figure.subplots()
+        axes.grid(axis="x", visible=False)
+        axes.bar(places, weights.mean(0), width=0.6, color=_ACCENT, zorder=2)
+        axes.vlines(places, weights.min(0), weights.max(0), color=_INK, linewidth=1.4, zorder=3)
+        axes.axhline(1 / len(places), color=_MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        axes.set_ylim(0)
+        axes.set_xlabel("layer")
+        axes.set_ylabel("weight")
+        axes.locator_params(axis="x", integer=True)
+        axes.locator_params(axis="y", nbins=4)
+        return _inline(figure, about)
+
+
 def _whisker(
     axes: Any,
     place: int,

@@ -30,7 +30,7 @@ class Journal:
         clips: excerpts in a step, of all processes.
         tensorboard: write its files too.
         step: the last one of an earlier part of the run.
-        seconds: that part's.
+        seconds: that part's; of a new run, what preparing it took.
     """
 
     def __init__(
@@ -107,6 +107,10 @@ class Journal:
     def watch(self, step: int, values: dict[str, float]) -> None:
         """Write what a look at the representation has shown."""
         self._write("watch", "watch", {"step": step, **values})
+
+    def snapshot(self, step: int) -> None:
+        """Write that the encoder was kept, and after how much training."""
+        self._write("snapshot", None, {"step": step, "seconds": round(self.seconds, 3)})
 
     def start(self, method: Method, resumed: bool) -> None:
         """Write what begins, and on what machine."""

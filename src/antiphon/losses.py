@@ -66,3 +66,50 @@ def _sum_over(rows: Tensor, z: Tensor, owners: Tensor, temperature: float) -> Te
     s = z[rows] @ z.T / temperature
     s = s.masked_fill(left_out, -torch.inf)
     return functional.cross_entropy(s, positive, reduction="sum")
+
+
+def info_nce(positive: Tensor, negatives: Tensor) -> Tensor:
+    """The cross-entropy of the right one among itself and N others, for each position.
+
+    -log exp(f) / (exp(f) + sum_n exp(f_n)) of scores f; log(1 + N) where all are alike (van den
+    Oord, Li and Vinyals, "Representation learning with contrastive predictive coding", 2018,
+    eq. 4). Computed in float32 at least.
+
+    Args:
+        positive: scores of the right ones ``(...)``.
+        negatives: of the others ``(..., N)``; those of minus infinity don't count.
+
+    Returns:
+        ``(...)``.
+
+    >>> info_nce(torch.zeros(2), torch.zeros(2, 15)).exp().round()
+    tensor([16., 16.])
+    """
+    scores = torch.cat([positive[..., None], negatives], -1)
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    return scores.logsumexp(-1) - scores[..., 0]
+
+
+def l1_ahead(
+    predicted: Tensor, frames: Tensor, shift: int, lengths: Tensor | None = None
+) -> Tensor:
+    """The mean of |y_t - x_{t+n}|: how far off what was foretold n frames before is.
+
+    Chung et al., "An unsupervised autoregressive model for speech representation learning" (2019).
+    Of ``predicted=frames`` it is the error of the guess that nothing changes.
+
+    Args:
+        predicted: y ``(B, F or F - n, C)``; those of the last n frames are left out.
+        frames: x ``(B, F, C)``.
+        shift: n.
+        lengths: how many frames of each item are real ``(B,)``; None for all of them.
+
+    Returns:
+        A scalar.
+    """
+    count = frames.shape[1] - shift
+    error = (predicted[:, :count] - frames[:, shift:]).abs()
+    if lengths is None:
+        return error.mean()
+    real = torch.arange(count, device=frames.device) < lengths[:, None] - shift
+    return error[real].mean()

@@ -326,7 +326,7 @@ def interval(metric: Metric, resamples: Sequence[np.ndarray]) -> Interval:
     >>> interval(lambda rows: hits[rows].mean(), resample_groups(np.arange(4)))
     Interval(low=0.25, high=1.0)
     """
-    return _percentiles(np.array([float(metric(rows)) for rows in resamples]))
+    return percentiles(np.array([float(metric(rows)) for rows in resamples]))
 
 
 def paired_interval(metric_a: Metric, metric_b: Metric, resamples: Resamples) -> Difference:
@@ -345,10 +345,11 @@ def paired_interval(metric_a: Metric, metric_b: Metric, resamples: Resamples) ->
     """
     point = float(metric_a(resamples.everything)) - float(metric_b(resamples.everything))
     values = np.array([float(metric_a(rows)) - float(metric_b(rows)) for rows in resamples])
-    return Difference(point, *_percentiles(values))
+    return Difference(point, *percentiles(values))
 
 
-def _percentiles(values: np.ndarray) -> Interval:
+def percentiles(values: np.ndarray) -> Interval:
+    """The 95 % interval of values over resamples, as :func:`interval` defines it."""
     defined = values[~np.isnan(values)]
     if not len(defined) or len(defined) < len(values) / 2:
         return Interval(np.nan, np.nan)

@@ -75,18 +75,20 @@ class Optim:
             0.075 * sqrt(batch) for lars.
         weight_decay: None for 1e-6 with lars, 0 with adam, 0.01 with adamw.
         betas: adam's.
+        eps: adam's.
         momentum: lars's.
         warmup: share of the steps in which the rate rises linearly to its peak.
-        schedule: cosine falls from the peak to nought at the last step; constant stays there.
+        schedule: cosine and linear fall from the peak to nought at the last step; constant stays.
     """
 
     name: Literal["adam", "adamw", "lars"] = "adam"
     lr: float | None = None
     weight_decay: float | None = None
     betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
     momentum: float = 0.9
     warmup: float = 0.0
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "linear"] = "constant"
 
     def __post_init__(self) -> None:
         if not 0 <= self.warmup < 1:
@@ -106,14 +108,14 @@ class Optim:
             return LARS(parameters, lr, self.momentum, 1e-6 if decay is None else decay)
         if self.name == "adam":
             return torch.optim.Adam(
-                parameters, lr, self.betas, weight_decay=decay or 0.0, fused=True
+                parameters, lr, self.betas, self.eps, weight_decay=decay or 0.0, fused=True
             )
         groups: list[dict[str, Any]] = [
             {"params": [p for p in parameters if p.ndim > 1]},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         decay = 0.01 if decay is None else decay
-        return torch.optim.AdamW(groups, lr, self.betas, weight_decay=decay, fused=True)
+        return torch.optim.AdamW(groups, lr, self.betas, self.eps, weight_decay=decay, fused=True)
 
     def rate(self, step: int, steps: int, batch: int) -> float:
         """The learning rate of a step, counted from 0, of so many steps."""
@@ -123,4 +125,6 @@ class Optim:
         if self.schedule == "constant":
             return self.peak(batch)
         done = (step - rising) / max(1, steps - rising)
+        if self.schedule == "linear":
+            return self.peak(batch) * (1 - done)
         return self.peak(batch) * 0.5 * (1 + math.cos(math.pi * done))

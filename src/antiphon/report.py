@@ -17,17 +17,7 @@ from typing import Any
 from antiphon.files import write_atomically, write_json
 from antiphon.runs import Run
 from antiphon.scores import MODELS
-
-Row = dict[str, Any]
-
-NAMES = {
-    "pretrained": "this encoder",
-    "random-init": "an untrained encoder",
-    "log-mel": "log-mel statistics",
-    "mfcc": "MFCC statistics",
-    "majority": "guessing",
-}
-"""The models in plain words."""
+from antiphon.verdict import NAMES, Row, beyond, verdict
 
 METRICS = {
     "recall@1": ("Recall at 1", "how often the nearest other excerpt is of the same track"),
@@ -41,13 +31,6 @@ METRICS = {
 }
 """The metrics: a name, and what is asked."""
 
-_HEADLINES = {
-    "map": "excerpts of one track find each other with a mean average precision of {value} %",
-    "recall@1": "this encoder finds the same track again in {value} % of cases",
-    "accuracy": "a {probe} probe on this encoder names the right class in {value} % of cases",
-    "roc-auc-tag": "a {probe} probe on this encoder ranks a tag's tracks first in {value} % of "
-    "pairs",
-}
 _CURVES = {
     "loss": ("Loss", "what training makes small"),
     "accuracy": ("Accuracy in training", "how often the game is won; not a score of the encoder"),
@@ -112,102 +95,13 @@ def summary(run: Run) -> dict[str, Any]:
     return json.loads(json.dumps(_finite(facts), default=str))
 
 
-def verdict(scores: Sequence[Row]) -> list[str]:
-    """The scores in plain words: the headline first, then what else should be known.
-
-    The headline is of tracks that were not pre-trained on, if there are any such scores.
-    """
-    rows = [r for r in scores if r["model"] == "pretrained" and r["metric"] in _HEADLINES]
-    rows = [row for row in rows if row["value"] is not None]
-    rows.sort(
-        key=lambda row: (row["heard"] > 0, row["probe"] != "retrieval", row["metric"] != "map")
-    )
-    if not rows:
-        return ["What this encoder is worth isn't known yet: it has no scores."]
-    others = _against_others(rows[0])
-    return [_sentence(rows[0]), *([others] if others else []), *map(_sentence, rows[1:])]
-
-
-def _sentence(row: Row) -> str:
-    if not row["heard"]:
-        where = f"On tracks it never heard ({row['tracks']} of {row['dataset']}), "
-    elif row["heard"] >= row["tracks"]:
-        where = f"On {row['tracks']} tracks of {row['dataset']} that it was pre-trained on, "
-    else:
-        where = (
-            f"On {row['tracks']} tracks of {row['dataset']}, {row['heard']} of which it was "
-            "pre-trained on (which flatters it), "
-        )
-    text = _HEADLINES[row["metric"]].format(value=_points(row["value"]), probe=row["probe"])
-    if row["low"] is not None:
-        text += f" (95 % interval {_points(row['low'])} to {_points(row['high'])})"
-    by_name = {d["against"]: d for d in row["paired"]}
-    return where + text + _compared(by_name.get("random-init")) + "."
-
-
-def _compared(paired: Row | None) -> str:
-    """The difference to an untrained encoder, in words that an interval allows."""
-    if paired is None or paired["difference"] is None:
-        return ""
-    reading, d = beyond(paired), paired["difference"]
-    size = f"{_points(abs(d))} points {'more' if d >= 0 else 'less'}"
-    if reading == "unknown":
-        return f", {size} than an untrained encoder (too few tracks for an interval)"
-    low, high = _points(paired["low"]), _points(paired["high"])
-    if reading == "none":
-        size = size if d else "the same"
-        return (
-            "; no difference from an untrained encoder can be seen "
-            f"({size}; the 95 % interval, {low} to {high} points, includes 0)"
-        )
-    if reading == "less":
-        low, high = _points(-paired["high"]), _points(-paired["low"])
-    return f", {size} than an untrained encoder ({low} to {high})"
-
-
-def _against_others(row: Row) -> str:
-    """The same row against the other baselines, without figures: those are in the table."""
-    words = {
-        "more": "it does better than {}",
-        "none": "no difference from {} can be seen",
-        "less": "it does worse than {}",
-    }
-    parts = []
-    for reading, text in words.items():
-        names = [
-            NAMES.get(d["against"], d["against"])
-            for d in row["paired"]
-            if d["against"] != "random-init" and beyond(d) == reading
-        ]
-        if names:
-            head, last = ", ".join(names[:-1]), names[-1]
-            parts.append(text.format(f"{head} and {last}" if head else last))
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}." if text else ""
-
-
-def beyond(paired: Row) -> str:
-    """Where zero lies: "more" or "less" outside a difference's interval, "none" in it."""
-    if paired["low"] is None or paired["high"] is None:
-        return "unknown"
-    return "more" if paired["low"] > 0 else "less" if paired["high"] < 0 else "none"
-
-
-def _points(value: float) -> str:
-    """Percent without false precision: 64, 8.7, 0.04."""
-    percent = 100 * value
-    text = f"{percent:.0f}" if abs(percent) >= 9.95 else f"{percent:.1f}".removesuffix(".0")
-    if text in ("0", "-0") and percent:
-        text = f"{percent:.1g}"
-    return text.replace("-", "−")
-
-
 def _data(sheet: Row | None) -> Row | None:
     """The data sheet, its long lists as counts."""
     if sheet is None:
         return None
     reasons = Counter(skipped["reason"] for skipped in sheet["skipped"])
-    counts = {"tracks": len(sheet["tracks"]), "skipped": len(sheet["skipped"])}
+    tracks = sheet.get("tracks")
+    counts = {"tracks": None if tracks is None else len(tracks), "skipped": len(sheet["skipped"])}
     return {**sheet, **counts, "reasons": dict(reasons.most_common())}
 
 
@@ -250,15 +144,19 @@ def _page(run: Run, facts: Row) -> str:
     )
     environment.filters |= {"score": _score, "number": _number, "duration": _duration}
     sheet = run.read("data.json", {})
+    details = run.read("scores.json", {}).get("details", [])
+    method = facts["config"].get("method")
     return environment.get_template("report.html").render(
         facts,
         folder=shlex.quote(run.name),
         encoder=facts["config"]["encoder"]["class_path"].rpartition(".")[2],
-        method=facts["config"]["method"]["class_path"].rpartition(".")[2],
+        method=method["class_path"].rpartition(".")[2] if method else None,
+        imported=facts["config"].get("imported"),
         has_encoder=(run.folder / "encoder.safetensors").exists(),
         tables=_tables(facts["scores"]),
+        sweeps=_sweeps(facts["scores"], details),
         figures=_curves(facts),
-        details=[_detail(d) for d in run.read("scores.json", {}).get("details", [])],
+        details=[_detail(d) for d in details if d.get("layer") != "all"],
         map=_map(run, facts["run"]["encoder_digest"]),
         skipped=sheet.get("skipped", [])[:_SKIPPED],
         yaml=run.config_path.read_text(encoding="utf-8"),
@@ -268,16 +166,14 @@ def _page(run: Run, facts: Row) -> str:
 
 
 def _tables(scores: Sequence[Row]) -> list[Row]:
-    """A table for each dataset, split and probe; in it a part for each metric."""
+    """A table for each dataset, split, probe and layer; in it a part for each metric."""
     from antiphon.figures import whiskers
 
-    tables: dict[tuple[str, str, str], dict[str, list[Row]]] = {}
-    for row in scores:
-        table = tables.setdefault((row["dataset"], row["split"], row["probe"]), {})
-        table.setdefault(row["metric"], []).append(row)
     order = {model: number for number, model in enumerate(MODELS)}
     found = []
-    for (dataset, split, probe), metrics in tables.items():
+    for (dataset, split, probe, layer), metrics in _grouped(scores).items():
+        if layer == "all":
+            continue
         parts: list[Row] = []
         for metric, rows in metrics.items():
             rows.sort(key=lambda row: order.get(row["model"], len(order)))
@@ -294,17 +190,62 @@ def _tables(scores: Sequence[Row]) -> list[Row]:
     return found
 
 
+def _grouped(scores: Sequence[Row]) -> dict[tuple[Any, ...], dict[str, list[Row]]]:
+    """The rows of each metric, by dataset, split, probe and layer."""
+    groups: dict[tuple[Any, ...], dict[str, list[Row]]] = {}
+    for row in scores:
+        key = row["dataset"], row["split"], row["probe"], row.get("layer")
+        groups.setdefault(key, {}).setdefault(row["metric"], []).append(row)
+    return groups
+
+
+def _sweeps(scores: Sequence[Row], details: Sequence[Row]) -> list[Row]:
+    """A table for each probe of all layers, as :func:`_tables` has them of one."""
+    from antiphon.figures import by_layer, layer_weights
+
+    learned = {(d["dataset"], d["probe"]): d["weights"] for d in details if d.get("weights")}
+    found = []
+    for (dataset, split, probe, layer), metrics in _grouped(scores).items():
+        if layer != "all":
+            continue
+        where = f"on {dataset}, {split}, {probe}"
+        parts: list[Row] = []
+        for metric, rows in metrics.items():
+            lines = []
+            for number, row in enumerate(rows):
+                name = row["model"].removeprefix("pretrained, ")
+                paired = {d["against"]: {**d, "beyond": beyond(d)} for d in row["paired"]}
+                differences = [paired.get(other) for other in ("pretrained", "random-init")]
+                name = f"layer {number}, the output" if name == "pretrained" else name
+                lines.append({**row, "name": name, "differences": differences})
+            layers = 1 + next(n for n, row in enumerate(rows) if row["model"] == "pretrained")
+            name, question = METRICS.get(metric, (metric, "higher is better"))
+            about = f"{name} against the layer {where}, with 95 % intervals and the baselines"
+            figure = by_layer(lines[:layers], lines[layers:], about)
+            parts.append({"name": name, "question": question, "rows": lines, "figure": figure})
+        weights = learned.get((dataset, probe))
+        about = f"How much each layer counts in the weighted sum {where}"
+        found.append(
+            {
+                "about": parts[0]["rows"][0],
+                "parts": parts,
+                "fits": len(weights or ()),
+                "weights": layer_weights(weights, about) if weights else None,
+            }
+        )
+    return found
+
+
 def _curves(facts: Row) -> list[Row]:
     from antiphon.figures import curve
 
     config, steps, looks = facts["config"], facts["curves"]["step"], facts["curves"]["watch"]
     level = None
-    enough = (facts["data"] or {}).get("tracks", 0) >= config["train"][
-        "batch"
-    ]  # else some are left out
-    if config["method"]["class_path"].endswith(".CLMR") and enough:
-        chance = math.log(2 * config["train"]["batch"] - 1)
-        level = (chance, f"all alike: log(2B − 1) = {chance:.3g}")
+    if config.get("method", {}).get("class_path", "").endswith(".CLMR"):
+        batch = config["train"]["batch"]
+        if (facts["data"] or {}).get("tracks", 0) >= batch:  # else some are left out
+            chance = math.log(2 * batch - 1)
+            level = (chance, f"all alike: log(2B − 1) = {chance:.3g}")
     known = {*_CURVES, "event", "step", "seconds", "clips_per_second", "gradient_norm"}
     more = {name: (name, "") for event in steps[:1] for name in event if name not in known}
     until = max((event["step"] for event in [*steps, *looks]), default=0)
@@ -322,6 +263,9 @@ def _curves(facts: Row) -> list[Row]:
 
 def _detail(detail: Row) -> Row:
     """A confusion matrix without its empty classes, or tags from the best ranked to the worst."""
+    layer = detail.get("layer")
+    where = "" if layer is None else f" of layer {layer}"
+    detail = {**detail, "named": f"{detail['probe']} probe{where}"}
     if "tags" in detail:
         tags = [{"name": name, **values} for name, values in detail["tags"].items()]
         tags.sort(key=lambda tag: -(tag["roc-auc-tag"] or 0))
@@ -376,6 +320,7 @@ def _map(run: Run, digest: str | None) -> Row | None:
         "why": drawn,
         "several": several,
         "heard": sum(heard),
+        "layer": about.get("layer", "output"),
         "stale": about.get("model_hash") not in (None, digest),
     }
 

@@ -1,8 +1,9 @@
 """A run is a folder, and the folder is the model: every later verb takes one.
 
 ``config.yaml`` says how to repeat it, ``log.jsonl`` what happened, ``checkpoint`` continues it,
-``encoder.safetensors`` is what was learned, ``data.json`` what it was learned from, ``card.md``
-says all this to a person. Reading any of them executes no code.
+``encoder.safetensors`` is what was learned, ``snapshots`` holds what it was on the way,
+``data.json`` says what it was learned from, ``card.md`` says all this to a person. Reading any of
+them executes no code.
 """
 
 from __future__ import annotations
@@ -89,11 +90,29 @@ class Run:
 
     def save_checkpoint(self, state: dict[str, Any], encoder: Encoder) -> None:
         """Write what is needed to continue, and the encoder as it is; atomically."""
-        weights = {name: tensor.contiguous().cpu() for name, tensor in encoder.state_dict().items()}
-        write_atomically(self.folder / "encoder.safetensors", safetensors.torch.save(weights))
+        self.save_encoder(encoder)
         log = self.folder / "log.jsonl"
         state = {**state, "log_bytes": log.stat().st_size if log.exists() else 0}
         write_atomically(self.folder / "checkpoint", lambda file: torch.save(state, file))
+
+    def save_encoder(self, encoder: Encoder) -> None:
+        """Write the encoder as it is; atomically."""
+        write_atomically(self.folder / "encoder.safetensors", _weights(encoder))
+
+    def save_snapshot(self, step: int, encoder: Encoder) -> None:
+        """Keep the encoder as it is after a step."""
+        path = self._snapshot(step)
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, _weights(encoder))
+
+    @property
+    def snapshots(self) -> list[int]:
+        """The steps after which the encoder was kept (``train.snapshots``)."""
+        found = self._snapshot(0).parent.glob("[0-9]*.safetensors")
+        return sorted(int(path.stem) for path in found)
+
+    def _snapshot(self, step: int) -> Path:
+        return self.folder / "snapshots" / f"{step:06d}.safetensors"
 
     def load_checkpoint(self) -> dict[str, Any] | None:
         """The state of the last checkpoint, if any; the log is cut back to that moment."""
@@ -123,17 +142,30 @@ class Run:
         content = (self.folder / "encoder.safetensors").read_bytes()
         return hashlib.blake2b(content, digest_size=16).hexdigest()
 
-    def encoder(self) -> Encoder:
+    def encoder(self, step: int | None = None) -> Encoder:
         """The trained encoder, frozen and in eval mode.
 
+        Args:
+            step: one of :attr:`snapshots`; default the run's last state.
+
         Raises:
-            FileNotFoundError: the run was stopped before its first checkpoint.
+            FileNotFoundError: the run was stopped before its first checkpoint, or there is no such
+                snapshot.
         """
-        path = self.folder / "encoder.safetensors"
+        path = self.folder / "encoder.safetensors" if step is None else self._snapshot(step)
         if not path.exists():
+            there = ", ".join(map(str, self.snapshots)) or "none (see --train.snapshots)"
             raise FileNotFoundError(
                 f"{self.folder} has no encoder yet: run its `antiphon pretrain` again to go on"
+                if step is None
+                else f"{self.folder} has no snapshot of step {step}; there are: {there}"
             )
         encoder = build(self.config["encoder"])
         encoder.load_state_dict(safetensors.torch.load_file(path))
         return encoder.eval().requires_grad_(False)
+
+
+def _weights(encoder: Encoder) -> bytes:
+    return safetensors.torch.save(
+        {name: tensor.contiguous().cpu() for name, tensor in encoder.state_dict().items()}
+    )

@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.datasets import Dataset
-from antiphon.metrics import METRICS, Metric, Resamples, interval, paired_interval
+from antiphon.metrics import METRICS, Metric, Resamples, percentiles
 from antiphon.runs import Run
 
 MODELS = ("pretrained", "random-init", "log-mel", "mfcc", "majority")
 """What stands in every table: the run's encoder and what it must beat."""
 
+LAYER, WEIGHTED_SUM = "pretrained, layer {}", "pretrained, weighted sum"
+"""What a sweep over layers adds: each layer before the output, and all of them, weighed."""
+
 
 def score_rows(
     metrics: Mapping[str, Metric], drawn: Resamples, about: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """A row a model; the pre-trained one's has its differences to all others."""
+    """A row a model; those of the pre-trained encoder have differences to others.
+
+    Its output is compared with every baseline, its layers (and their weighted sum) with its output
+    and with ``random-init``.
+    """
+    wholes = {name: metric(drawn.everything) for name, metric in metrics.items()}
+    values = {name: np.array([float(m(rows)) for rows in drawn]) for name, m in metrics.items()}
     rows = []
-    for name, metric in metrics.items():
-        low, high = interval(metric, drawn)
-        whole = metric(drawn.everything)
+    for name, whole in wholes.items():
+        low, high = percentiles(values[name])
         paired = []
-        if name == "pretrained":
-            for other in metrics:
-                if other != name:
-                    d = paired_interval(metric, metrics[other], drawn)
-                    paired.append(
-                        {"against": other, **{k: rounded(v) for k, v in d._asdict().items()}}
-                    )
+        for other in _compared(name, metrics):
+            ends = percentiles(values[name] - values[other])
+            difference = float(whole) - float(wholes[other])
+            found = {"difference": difference, **ends._asdict()}
+            paired.append({"against": other, **{k: rounded(v) for k, v in found.items()}})
         rows.append(
             {
                 "model": name,
@@ -44,6 +50,12 @@ def score_rows(
             }
         )
     return rows
+
+
+def _compared(name: str, names: Iterable[str]) -> list[str]:
+    if name == "pretrained":
+        return [other for other in names if not other.startswith("pretrained")]
+    return ["pretrained", "random-init"] if name.startswith("pretrained") else []
 
 
 def rounded(value: float) -> float | None:
@@ -68,14 +80,14 @@ def detail_of(dataset: Dataset, y: NDArray[np.int64], p: NDArray[np.float64]) ->
     return {"tags": tags}
 
 
-def keep(run: Run, dataset: str, rows: list[dict[str, Any]], details: list[dict[str, Any]]) -> None:
-    """Beside the scores of other data sets; the same probe's earlier rows are replaced."""
+def keep(run: Run, rows: list[dict[str, Any]], details: list[dict[str, Any]]) -> None:
+    """Beside the scores of other data sets; the same probe's rows of that layer are replaced."""
     before = run.read("scores.json", {})
     if before.get("model_hash") != run.digest:  # of weights that are no more
         before = {"scores": [], "details": []}
 
-    def key(row: dict[str, Any]) -> tuple[str, str]:
-        return row["dataset"], row["probe"]
+    def key(row: dict[str, Any]) -> tuple[Any, ...]:
+        return row["dataset"], row["probe"], row.get("layer")
 
     new = {key(row) for row in rows}
     run.write(
@@ -91,19 +103,24 @@ def keep(run: Run, dataset: str, rows: list[dict[str, Any]], details: list[dict[
 def format_scores(rows: Sequence[dict[str, Any]]) -> str:
     """The score table as text: a block a figure, a line a model, and how far it is behind."""
     lines: list[str] = []
-    for key in dict.fromkeys((r["dataset"], r["split"], r["probe"], r["metric"]) for r in rows):
-        block = [r for r in rows if (r["dataset"], r["split"], r["probe"], r["metric"]) == key]
-        block.sort(key=lambda row: MODELS.index(row["model"]))
-        dataset, split, probe, metric = key
-        lines.append(f"{dataset} / {split} · {probe} · {metric} · {block[0]['tracks']} tracks")
+    blocks: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in rows:
+        key = row["dataset"], row["split"], row["probe"], row.get("layer"), row["metric"]
+        blocks.setdefault(key, []).append(row)
+    for (dataset, split, probe, layer, metric), block in blocks.items():
+        where = "" if layer is None else "all layers · " if layer == "all" else f"layer {layer} · "
+        tracks = f"{block[0]['tracks']} tracks"
+        lines.append(f"{dataset} / {split} · {probe} · {where}{metric} · {tracks}")
         if block[0]["heard"]:
             lines.append(f"  {block[0]['heard']} of them were pre-trained on: this flatters")
-        paired = {p["against"]: p for row in block for p in row["paired"]}
+        width = max(len(row["model"]) for row in block)
+        behind = {p["against"]: p for r in block if r["model"] == "pretrained" for p in r["paired"]}
         for row in block:
-            line = f"  {row['model']:12} {_figure(row['value'], row['low'], row['high'])}"
-            if row["model"] in paired:
-                p = paired[row["model"]]
+            line = f"  {row['model']:{width}} {_figure(row['value'], row['low'], row['high'])}"
+            if p := behind.get(row["model"]):
                 line += f"   pre-trained: {_figure(p['difference'], p['low'], p['high'], '+')}"
+            elif p := {p["against"]: p for p in row["paired"]}.get("pretrained"):
+                line += f"   minus output: {_figure(p['difference'], p['low'], p['high'], '+')}"
             lines.append(line)
     return "\n".join(lines)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from antiphon.configured import describe
 from antiphon.datasets import names as dataset_names
@@ -15,6 +16,74 @@ _MAY_CHANGE = {
     "checkpoint_minutes", "compile", "device", "devices", "log_every", "tensorboard", "tf32",
     "watch_every",
 }  # fmt: skip
+
+
+@dataclass
+class Train:
+    """How long and on what.
+
+    Args:
+        steps: optimiser steps of the whole run.
+        batch: items in a step, of all processes; each item is a track, seen in as many crops as the
+            method has views.
+        chunk: items that a process holds in memory at once, for contrastive batches of any size
+            with the same gradient, at the cost of a second forward pass; batch-norm sees a chunk
+            at a time. null for the whole batch.
+        accumulate: a step's gradient is the mean over this many batches. For a contrastive method
+            that is *not* a larger batch, as negatives come from each one alone: see chunk.
+        clip: largest norm of the gradient; null for no limit.
+        precision: of the arithmetic; bf16-mixed is for GPUs and newer CPUs.
+        tf32: let a GPU multiply float32 matrices with 10 bits of mantissa; several times faster.
+        compile: let torch compile the encoder first; never needed.
+        device: auto takes a GPU if there is one.
+        devices: processes on this machine: one a GPU, or several that share the cores. The same
+            run comes of any number. Of no effect under torchrun, which starts them itself.
+        checkpoint_minutes: time between checkpoints; a kill costs at most this.
+        log_every: steps between lines in the log.
+        watch_every: steps between looks at the representation for signs of collapse.
+        snapshots: how many times the encoder is kept as it is then, at equal distances along the
+            run; the last one is the end.
+        tensorboard: also write TensorBoard's event files into the run (needs that extra).
+    """
+
+    steps: int = 10000
+    batch: int = 48
+    chunk: int | None = None
+    accumulate: int = 1
+    clip: float | None = None
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    tf32: bool = True
+    compile: bool = False
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: int = 1
+    checkpoint_minutes: float = 10.0
+    log_every: int = 10
+    watch_every: int = 250
+    snapshots: int = 0
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "accumulate", "devices", "log_every", "watch_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        if self.chunk is not None and self.chunk < 1:
+            raise ValueError(f"train.chunk must be at least 1, or null, got {self.chunk}")
+        if self.batch < 2:
+            raise ValueError(f"train.batch must be at least 2, got {self.batch}")
+        if not 0 <= self.snapshots <= self.steps:
+            raise ValueError(
+                f"train.snapshots must be from 0 to train.steps ({self.steps}), "
+                f"got {self.snapshots}"
+            )
+
+    @property
+    def snapshot_steps(self) -> list[int]:
+        """The steps after which the encoder is kept.
+
+        >>> Train(steps=100, snapshots=3).snapshot_steps
+        [33, 67, 100]
+        """
+        return [round(self.steps * n / self.snapshots) for n in range(1, self.snapshots + 1)]
 
 
 def without_encoder(method: Method) -> dict[str, Any]:

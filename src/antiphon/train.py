@@ -36,65 +36,13 @@ from antiphon.optim import Optim
 from antiphon.pack import Pack, pack
 from antiphon.progress import bar, say
 from antiphon.runs import Run
-from antiphon.settings import check_same, plain, whole_path, without_encoder
+from antiphon.settings import Train, check_same, plain, whole_path, without_encoder
 
 _PREPARE = 0x9E3779B9  # excerpts that are looked at beforehand are others than those of step 0
-_WATCHED = 128  # tracks that the collapse watch embeds
 
 
 class TrainingStopped(RuntimeError):
     """Training can't go on: says why, and what to try."""
-
-
-@dataclass
-class Train:
-    """How long and on what.
-
-    Args:
-        steps: optimiser steps of the whole run.
-        batch: items in a step, of all processes; each item is a track, seen in as many crops as the
-            method has views.
-        chunk: items that a process holds in memory at once, for contrastive batches of any size
-            with the same gradient, at the cost of a second forward pass; batch-norm sees a chunk
-            at a time. null for the whole batch.
-        accumulate: a step's gradient is the mean over this many batches. For a contrastive method
-            that is *not* a larger batch, as negatives come from each one alone: see chunk.
-        clip: largest norm of the gradient; null for no limit.
-        precision: of the arithmetic; bf16-mixed is for GPUs and newer CPUs.
-        tf32: let a GPU multiply float32 matrices with 10 bits of mantissa; several times faster.
-        compile: let torch compile the encoder first; never needed.
-        device: auto takes a GPU if there is one.
-        devices: processes on this machine: one a GPU, or several that share the cores. The same
-            run comes of any number. Of no effect under torchrun, which starts them itself.
-        checkpoint_minutes: time between checkpoints; a kill costs at most this.
-        log_every: steps between lines in the log.
-        watch_every: steps between looks at the representation for signs of collapse.
-        tensorboard: also write TensorBoard's event files into the run (needs that extra).
-    """
-
-    steps: int = 10000
-    batch: int = 48
-    chunk: int | None = None
-    accumulate: int = 1
-    clip: float | None = None
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    tf32: bool = True
-    compile: bool = False
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    devices: int = 1
-    checkpoint_minutes: float = 10.0
-    log_every: int = 10
-    watch_every: int = 250
-    tensorboard: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "accumulate", "devices", "log_every", "watch_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
-        if self.chunk is not None and self.chunk < 1:
-            raise ValueError(f"train.chunk must be at least 1, or null, got {self.chunk}")
-        if self.batch < 2:
-            raise ValueError(f"train.batch must be at least 2, got {self.batch}")
 
 
 def pretrain(
@@ -178,6 +126,7 @@ def pretrain(
                 say(f"{run.folder}: this run is complete already")
             return run
     check_writable(run.folder)
+    teacher = _teach(method, run)
     tracks = pack(dataset, encoder.sample_rate, cache, encoder.seconds, progress=progress)
     if (run.folder / "checkpoint").exists():  # files that came since then wait for the next run
         tracks = tracks.only(run.tracks)
@@ -193,10 +142,26 @@ def pretrain(
     distributed.barrier()  # nobody writes before all have looked
     if first:
         run.write_config(config)
-        run.write("data.json", data_sheet(dataset, tracks))
+        run.write("data.json", data_sheet(dataset, tracks) | teacher)
     _Loop(run, method, augment, optim, train, excerpts, progress).run_to_end()
     distributed.barrier()
     return run
+
+
+def _teach(method: Method, run: Run) -> dict[str, Any]:
+    """Give a method its teacher, if it wants one; returns which it was, for ``data.json``."""
+    if method.teacher_run is None:
+        return {}
+    teacher = Run.open(method.teacher_run)
+    method.teach(teacher.encoder())
+    found = {"run": str(teacher.folder.resolve()), "hash": teacher.digest}
+    known = run.read("data.json", {}).get("teacher", found)
+    if known["hash"] != found["hash"]:
+        raise ValueError(
+            f"the teacher {method.teacher_run} is another one than when {run.folder} was begun: "
+            "put back the weights it had, or choose another --out"
+        )
+    return {"teacher": found}
 
 
 @dataclass
@@ -217,12 +182,15 @@ class _Loop:
     def run_to_end(self) -> None:
         """From wherever the last checkpoint was to the last step."""
         train = self.train
+        self.snapshot_steps = set(train.snapshot_steps)
         self.fabric = make_fabric(train.device, train.precision)
         optimiser = self.optim.build(self.method, train.batch)
         state = self.run.load_checkpoint()
         distributed.barrier()  # all have read it before anything is written
+        began = time.perf_counter()
         if not state:
             self._prepare()
+        prepared = time.perf_counter() - began
         if distributed.world_size() > 1:
             make_global(self.method)
         self.model, self.optimiser = self.fabric.setup(self.method, optimiser)
@@ -241,7 +209,7 @@ class _Loop:
             clips,
             train.tensorboard,
             self.step,
-            state["seconds"] if state else 0.0,
+            state["seconds"] if state else prepared,
         )
         self.journal.start(self.method, resumed=bool(state))
         multiplying = float32_products(self.fabric.device, train.tf32)
@@ -346,6 +314,8 @@ class _Loop:
             self._stop_if_spoilt(values)
         if self.step % self.train.watch_every == 0 or last:
             self._watch()
+        if self.step in self.snapshot_steps:
+            self._keep_snapshot()
         return self.note
 
     def _stop_if_spoilt(self, values: dict[str, float]) -> None:
@@ -359,31 +329,11 @@ class _Loop:
                     "new --out: the last good checkpoint is kept here."
                 )
 
-    @torch.no_grad()
     def _watch(self) -> None:
-        """Embed two crops of some tracks, always the same ones: do they still differ?"""
-        pack, encoder = self.excerpts.pack, self.method.encoder
-        looked = Excerpts(pack, encoder.window, min(_WATCHED, len(pack)), views=2, seed=-1).at(0)
         self.model.eval()
-        world, views = distributed.world_size(), looked.views.flatten(0, 1)
-        own = views.tensor_split(world)[distributed.rank()]
-        with self.fabric.autocast():
-            parts = [encoder.embed(part.to(self.fabric.device)) for part in own.split(16)]
-        a, b = distributed.all_gather(torch.cat(parts).float()).cpu().chunk(2)
-        values = {
-            "alignment": watch.alignment(a, b),
-            "uniformity": watch.uniformity(a) if len(a) > 1 else 0.0,
-            "effective_rank": watch.effective_rank(a),
-            "spread": watch.spread(a),
-        }
-        tracks = [pack.tracks[number] for number in looked.tracks]
-        if any(track.labels for track in tracks) and len({t.group for t in tracks}) > 1:
-            labels, groups = [t.labels for t in tracks], [t.group for t in tracks]
-            agree = watch.neighbours_agree(a, labels, groups)
-            values |= {} if math.isnan(agree) else {"knn": agree}
+        values = watch.look(self._embed, self.excerpts.pack, self.method.encoder.window)
         self.journal.watch(self.step, values)
-        dead = not all(map(math.isfinite, values.values()))
-        dead = dead or values["spread"] < 1e-4 or (values["effective_rank"] < 1.1 and len(a) > 2)
+        dead = watch.collapsed(values, len(self.excerpts.pack))
         self.suspicious = self.suspicious + 1 if dead else 0
         if self.suspicious >= 2:
             raise TrainingStopped(
@@ -392,6 +342,17 @@ class _Loop:
                 f"{values['effective_rank']:.2f}). Try a lower --optim.lr, a larger "
                 "--train.batch, or another --method.temperature."
             )
+
+    def _embed(self, views: Tensor) -> Tensor:
+        with self.fabric.autocast():
+            return self.method.encoder.embed(views.to(self.fabric.device))
+
+    def _keep_snapshot(self) -> None:
+        """Keep the encoder as it is now, unless its weights are spoilt."""
+        self._stop_if_spoilt(self.journal.means(self.step))
+        if distributed.rank() == 0:
+            self.run.save_snapshot(self.step, self.method.encoder)
+        self.journal.snapshot(self.step)
 
     def _save(self) -> None:
         """Write a checkpoint, unless the weights are spoilt."""

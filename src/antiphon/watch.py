@@ -4,11 +4,54 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from antiphon import distributed
+from antiphon.excerpts import Excerpts
+from antiphon.pack import Pack
+
+_WATCHED = 128  # tracks that are embedded
+
+
+@torch.no_grad()
+def look(embed: Callable[[Tensor], Tensor], pack: Pack, window: int) -> dict[str, float]:
+    """Embed two crops of some tracks, always the same ones: do they still differ?
+
+    Every process embeds its share, and finds the figures of all.
+
+    Args:
+        embed: vectors of waveforms.
+        pack: of the tracks.
+        window: length of a crop in samples.
+
+    Returns:
+        ``alignment, uniformity, effective_rank, spread``, and ``knn`` if there are labels.
+    """
+    looked = Excerpts(pack, window, min(_WATCHED, len(pack)), views=2, seed=-1).at(0)
+    own = looked.views.flatten(0, 1).tensor_split(distributed.world_size())[distributed.rank()]
+    vectors = torch.cat([embed(part) for part in own.split(16)]).float()
+    a, b = distributed.all_gather(vectors).cpu().chunk(2)
+    values = {
+        "alignment": alignment(a, b),
+        "uniformity": uniformity(a) if len(a) > 1 else 0.0,
+        "effective_rank": effective_rank(a),
+        "spread": spread(a),
+    }
+    tracks = [pack.tracks[number] for number in looked.tracks]
+    if any(track.labels for track in tracks) and len({t.group for t in tracks}) > 1:
+        agree = neighbours_agree(a, [t.labels for t in tracks], [t.group for t in tracks])
+        values |= {} if math.isnan(agree) else {"knn": agree}
+    return values
+
+
+def collapsed(values: dict[str, float], tracks: int) -> bool:
+    """Whether a look at so many tracks shows no more difference between them."""
+    dead = not all(map(math.isfinite, values.values()))
+    return dead or values["spread"] < 1e-4 or (values["effective_rank"] < 1.1 and tracks > 2)
 
 
 def alignment(a: Tensor, b: Tensor) -> float:

@@ -6,6 +6,7 @@ lives inside it, so that what comes in is always sound.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Literal
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from antiphon.configured import Configured, build, describe, discover
 
 Pooling = Literal["mean", "mean+std"]
+Layer = int | Literal["all"]
 
 
 class Encoder(nn.Module, Configured, ABC):
@@ -28,6 +30,8 @@ class Encoder(nn.Module, Configured, ABC):
         window: the shortest waveform it takes, and the one it was made for, in samples.
         causal: whether frame f depends on nothing after it.
         pooling: how :meth:`embed` makes one vector of the frames.
+        layer: whose frames :meth:`embed` takes: None or -1 the output, a number one of
+            :meth:`layers`, "all" each of them, side by side.
     """
 
     sample_rate: int
@@ -36,6 +40,7 @@ class Encoder(nn.Module, Configured, ABC):
     window: int
     causal: bool = False
     pooling: Pooling = "mean"
+    layer: Layer | None = None
 
     @abstractmethod
     def layers(self, x: Tensor) -> list[Tensor]:
@@ -46,8 +51,25 @@ class Encoder(nn.Module, Configured, ABC):
         return self.layers(x)[-1]
 
     def embed(self, x: Tensor) -> Tensor:
-        """One vector an item ``(B, embedding_dim)``: the frames, pooled over time."""
-        return pool(self(x), self.pooling)
+        """One vector an item ``(B, embedding_dim)``: the frames of ``layer``, pooled over time.
+
+        Raises:
+            ValueError: there is no such layer.
+        """
+        if self.layer in (None, -1):
+            return pool(self(x), self.pooling)
+        return torch.cat([pool(frames, self.pooling) for frames in self._chosen(x)], 1)
+
+    def _chosen(self, x: Tensor) -> list[Tensor]:
+        frames = self.layers(x)
+        if self.layer == "all":
+            return frames
+        if not isinstance(self.layer, int) or not 0 <= self.layer < len(frames):
+            raise ValueError(
+                f"there is no layer {self.layer!r}: {type(self).__name__} has {len(frames)}, "
+                f"0 to {len(frames) - 1}, the last being the output; or say 'all'"
+            )
+        return [frames[self.layer]]
 
     def state_tensors(self) -> Iterator[Tensor]:
         """Parameters and buffers; at least one, so that its device can be told."""
@@ -56,8 +78,24 @@ class Encoder(nn.Module, Configured, ABC):
 
     @property
     def embedding_dim(self) -> int:
-        """The width of what :meth:`embed` returns."""
-        return self.dim * (2 if self.pooling == "mean+std" else 1)
+        """The width of what :meth:`embed` returns; raises as :meth:`widths`."""
+        return sum(self.widths())
+
+    @torch.no_grad()
+    def widths(self) -> list[int]:
+        """The widths of the vectors that :meth:`embed` sets side by side: one, or one a layer.
+
+        Those of layers other than the output are found with a window of silence.
+
+        Raises:
+            ValueError: there is no such layer.
+        """
+        times = 2 if self.pooling == "mean+std" else 1
+        if self.layer in (None, -1):
+            return [times * self.dim]
+        frozen = copy.deepcopy(self).eval() if self.training else self
+        silence = torch.zeros(1, 1, self.window, device=next(self.state_tensors()).device)
+        return [times * frames.shape[-1] for frames in frozen._chosen(silence)]
 
     @property
     def seconds(self) -> float:
@@ -91,9 +129,16 @@ class ContextEncoder(Encoder, ABC):
 
 
 class MaskableEncoder(ContextEncoder, ABC):
-    """A contextual encoder that can do without some of its local frames, and fill them in."""
+    """A contextual encoder that can do without some of its local frames, and fill them in.
+
+    Attributes:
+        extractor: what makes the local frames, and nothing else.
+        feature_norm: what the context does to them first.
+    """
 
     maskable = True
+    extractor: nn.Module
+    feature_norm: nn.Module
 
     @abstractmethod
     def context(

@@ -35,10 +35,12 @@ class Method(nn.Module, Configured, ABC):
         encoder: what is trained.
         views: how many crops of a track it plays with.
         needs: what the encoder must be; building the method with another one is refused.
+        teacher_run: the folder of an earlier run whose encoder is to be given to :meth:`teach`.
     """
 
     views: ClassVar[int] = 1
     needs: ClassVar[frozenset[Need]] = frozenset()
+    teacher_run: str | None = None
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -53,6 +55,16 @@ class Method(nn.Module, Configured, ABC):
     @abstractmethod
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Play one step: ``{"loss": scalar}`` and whatever else is worth a line in the log."""
+
+    def teach(self, teacher: Encoder) -> None:
+        """Take the encoder that ``teacher_run`` names, in eval mode; comes before :meth:`prepare`.
+
+        It is no part of the method's weights.
+
+        Raises:
+            ValueError: it can't teach this encoder, or this method takes no teacher.
+        """
+        raise ValueError(f"{type(self).__name__} takes no teacher")
 
     def prepare(self, batches: Iterator[Batch]) -> None:
         """Look at some data before the first step: k-means, the scale of targets.

@@ -1,0 +1,33 @@
+"""The smallest encoder of each kind, and the smallest that a method can play with."""
+
+from __future__ import annotations
+
+from antiphon.encoders import Encoder
+from antiphon.encoders.convgru import ConvGRU
+from antiphon.encoders.melpatch import MelPatch
+from antiphon.encoders.recurrent import Recurrent
+from antiphon.encoders.transformer import Transformer
+from antiphon.methods import Method
+
+_SMALL = {
+    ConvGRU: {"channels": 32, "dim": 16, "seconds": 1.0},
+    Recurrent: {"dim": 32, "seconds": 1.0},
+    Transformer: {"size": "tiny", "seconds": 1.0},
+}
+
+
+def small_encoder(kind: type[Encoder]) -> Encoder:
+    """With default arguments where those are small already."""
+    return kind(**_SMALL.get(kind, {}))
+
+
+def encoder_for(kind: type[Method]) -> Encoder:
+    """One that has what the method needs."""
+    if "maskable" in kind.needs:
+        return Transformer(
+            8000, front_end="log-mel", patch=1, bands=32, channels=16, dim=32, depth=2, heads=2,
+            dropout=0.0, layer_drop=0.0, seconds=2.0,
+        )  # fmt: skip
+    if "causal" in kind.needs:
+        return Recurrent(8000, dim=32, seconds=1.0)
+    return MelPatch(8000, bands=32, dim=16, depth=1, seconds=1.0)
