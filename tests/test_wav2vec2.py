@@ -115,6 +115,25 @@ def test_diversity_is_nought_where_all_entries_are_likely():
     assert 2 <= perplexity(torch.rand(2, 320).softmax(1)) <= 640
 
 
+def test_negatives_across_are_of_other_excerpts():
+    method = Wav2Vec2(small(), negatives=5, across=400)
+    numbers = method._negatives(3, 4)
+    assert numbers.shape == (3, 4, 405)
+    for item in range(3):
+        own = set(range(4 * item, 4 * item + 4))
+        for frame in range(4):
+            assert set(numbers[item, frame, :5].tolist()) <= own - {4 * item + frame}
+            assert set(numbers[item, frame, 5:].tolist()) == set(range(12)) - own
+    with pytest.raises(ValueError, match="no other excerpts in a batch of one"):
+        method._negatives(1, 4)
+
+
+def test_across_the_loss_begins_with_more_choices():
+    torch.manual_seed(0)
+    method = Wav2Vec2(small(), across=100)
+    assert method(a_batch())["contrastive"].item() == pytest.approx(math.log(201), abs=0.7)
+
+
 def test_the_temperature_follows_the_paper():
     method = Wav2Vec2(small())
     assert method(a_batch())["temperature"] == 2.0

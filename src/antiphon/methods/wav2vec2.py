@@ -37,6 +37,8 @@ class Wav2Vec2(Method):
         length: of a hidden span, in frames.
         negatives: others for each hidden frame, drawn evenly, with replacement, of the other hidden
             frames of its excerpt.
+        across: further others, drawn of the hidden frames of the other excerpts of the batch: with
+            some, what tells tracks apart is of use too.
         kappa: temperature of the loss.
         groups: G, codebooks.
         entries: V, in each.
@@ -66,6 +68,7 @@ class Wav2Vec2(Method):
         p: float = 0.65,
         length: int = 10,
         negatives: int = 100,
+        across: int = 0,
         kappa: float = 0.1,
         groups: int = 2,
         entries: int = 320,
@@ -88,7 +91,8 @@ class Wav2Vec2(Method):
                 f"spans of {length} frames leave nothing to see of excerpts of {frames}: a longer "
                 "--encoder.seconds, or a shorter --method.length"
             )
-        self.p, self.length, self.negatives, self.kappa = p, length, negatives, kappa
+        self.p, self.length, self.kappa = p, length, kappa
+        self.negatives, self.across = negatives, across
         self.diversity, self.penalty = diversity, penalty
         self.temperatures, self.cooling = tuple(temperature), cooling
         self.quantiser = GumbelQuantiser(
@@ -107,13 +111,16 @@ class Wav2Vec2(Method):
         items, count, _ = features.shape
         mask = span_mask(items, count, self.p, self.length)
         hidden = numbers_of(mask)
-        negatives = others(items, hidden.shape[1], self.negatives).to(features.device)
+        negatives = self._negatives(*hidden.shape).to(features.device)
         hidden, mask = hidden.to(features.device), mask.to(features.device)
 
         normed = self.encoder.feature_norm(features)
         quantised, codes, probabilities = self.quantiser(self.dropout(taken(normed, hidden)))
         c = self.project(taken(self.encoder.context(features, mask)[-1], hidden))
-        positive, negative = scores(c, self.project_codes(quantised), codes, negatives, self.kappa)
+        q = self.project_codes(quantised)
+        if self.across:  # all the batch is one excerpt then
+            c, q, codes, negatives = (x.flatten(0, 1)[None] for x in (c, q, codes, negatives))
+        positive, negative = scores(c, q, codes, negatives, self.kappa)
 
         all_scores = torch.cat([positive[..., None], negative], 2)
         contrastive = (all_scores.logsumexp(2) - positive).mean()
@@ -131,6 +138,21 @@ class Wav2Vec2(Method):
             "code_perplexity": perplexity(counts),
             "temperature": self.quantiser.temperature,
         }
+
+    def _negatives(self, items: int, count: int) -> Tensor:
+        """Which hidden frames each is compared with, ``(B, N, K)``: of its excerpt, or of all."""
+        within = others(items, count, self.negatives)
+        if not self.across:
+            return within
+        if items == 1:
+            raise ValueError(
+                "across: there are no other excerpts in a batch of one: a larger --train.batch, or "
+                "--method.across 0"
+            )
+        first = count * torch.arange(items)[:, None, None]
+        other = torch.randint((items - 1) * count, (items, count, self.across))
+        other = torch.where(other < first, other, other + count)
+        return torch.cat([within + first, other], 2)
 
     def after_step(self, progress: float) -> None:
         """Cool the choice of codes."""
