@@ -5,12 +5,14 @@ from __future__ import annotations
 from antiphon.encoders import Encoder
 from antiphon.encoders.convgru import ConvGRU
 from antiphon.encoders.melpatch import MelPatch
+from antiphon.encoders.pase import PASE
 from antiphon.encoders.recurrent import Recurrent
 from antiphon.encoders.transformer import Transformer
 from antiphon.methods import Method
 
 _SMALL = {
     ConvGRU: {"channels": 32, "dim": 16, "seconds": 1.0},
+    PASE: {"width": 0.125, "seconds": 1.0},
     Recurrent: {"dim": 32, "seconds": 1.0},
     Transformer: {"size": "tiny", "seconds": 1.0},
 }

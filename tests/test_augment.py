@@ -7,8 +7,20 @@ import numpy as np
 import pytest
 import torch
 from scipy.signal import lfilter
+from sounds import (
+    LENGTH,
+    RATE,
+    Transfers,
+    change,
+    decibels,
+    middle,
+    music,
+    peak_hz,
+    seeded,
+    several,
+    sine,
+)
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from antiphon import augment, augmentation, dsp
 from antiphon.augment import (
@@ -21,11 +33,9 @@ from antiphon.augment import (
     Polarity,
     Reverb,
 )
-from antiphon.augmentation import uniforms
+from antiphon.augmentation import Mixture, uniforms
 from antiphon.chain import PRESETS, Chain
 
-RATE = 22050
-LENGTH = 59049
 CLASSES = list(augment.names().values())
 RANGES = {  # what `draw` may give for the default arguments, both ends included
     "Polarity": {},
@@ -36,38 +46,6 @@ RANGES = {  # what `draw` may give for the default arguments, both ends included
     "PitchShift": {"cents": (-700, 700)},
     "Reverb": {"room_size": (0, 100), "reverberance": (0, 100), "damping": (0, 100)},
 }
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def several(n: int, first: int = 100) -> list[torch.Generator]:
-    return [seeded(first + i) for i in range(n)]
-
-
-def sine(hz: float, length: int = LENGTH, rate: int = RATE) -> Tensor:
-    return torch.sin(2 * math.pi * hz * torch.arange(length, dtype=torch.float64) / rate).float()
-
-
-def music(batch: int, length: int = LENGTH, seed: int = 0) -> Tensor:
-    return 0.2 * torch.randn(batch, 1, length, generator=seeded(seed)).cumsum(2).sin()
-
-
-def decibels(y: Tensor, x: Tensor) -> float:
-    return 20 * math.log10(float(y.double().square().mean() / x.double().square().mean()) ** 0.5)
-
-
-def change(step: Augmentation, x: Tensor, rate: int = RATE, **parameters: float) -> Tensor:
-    """Transform with the same parameters for every item of (B, T) or (T,)."""
-    batch = torch.atleast_2d(x)[:, None]
-    values = {name: torch.full((len(batch),), value) for name, value in parameters.items()}
-    return step.transform(batch, rate, values)[:, 0].reshape(x.shape)
-
-
-def peak_hz(x: Tensor, rate: int = RATE) -> float:
-    spectrum = torch.fft.rfft(x * torch.hann_window(len(x)), 1 << 18).abs()
-    return float(spectrum.argmax()) * rate / (1 << 18)
 
 
 # ---------------------------------------------------------------------------------- the contract
@@ -119,6 +97,8 @@ class TestContract:
             assert not torch.equal(cls()(x, RATE, seeded(1)), cls()(x, RATE, seeded(2)))
 
     def test_an_item_does_not_know_its_batch(self, cls: type[Augmentation]) -> None:
+        if issubclass(cls, Mixture):
+            pytest.skip("it hears another one: see test_mixtures.py")
         x = music(5, 12000)
         together = cls(p=0.7)(x, RATE, several(5))
         for i in range(5):
@@ -221,10 +201,6 @@ def test_whole_decibels_reach_both_ends() -> None:
     u = torch.rand(2000, 1, dtype=torch.float64, generator=seeded())
     drawn = Gain(db=(-20.0, -1.0), integer=True).draw(u)["db"]
     assert sorted(set(drawn.tolist())) == list(range(-20, 0))
-
-
-def middle(y: Tensor) -> Tensor:
-    return y[4000:-4000]
 
 
 @pytest.mark.parametrize("rate", [16000, 22050, 44100])
@@ -653,7 +629,9 @@ def test_probabilities_by_name() -> None:
         Chain("thesis", p={"Pitch": 0.4})
     with pytest.raises(ValueError, match=r"Reverb=1\.2 is no probability"):
         Chain("thesis", p={"Reverb": 1.2})
-    with pytest.raises(ValueError, match="there are thesis, reference_v1, reference_v2, none"):
+    with pytest.raises(
+        ValueError, match=r"thesis, reference_v1, reference_v2, pase\+, music, none"
+    ):
         Chain("clmr")
     with pytest.raises(ValueError, match="give \\(V, B, 1, T\\)"):
         Chain().views(music(2, 1000), RATE, seeded())
@@ -666,21 +644,6 @@ def test_chain_in_half_precision_rounds_once() -> None:
     y = Chain()(x, RATE, seeded())
     assert y.dtype == torch.float16
     assert torch.equal(y, Chain()(x.float(), RATE, seeded()).half())
-
-
-class Transfers(TorchDispatchMode):
-    """Count what moves from one device to another."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        result = func(*args, **(kwargs or {}))
-        here = {a.device.type for a in args if isinstance(a, Tensor)}
-        there = {r.device.type for r in (result,) if isinstance(r, Tensor)}
-        self.count += len(here) == 1 and bool(there) and here != there
-        return result
 
 
 @pytest.mark.parametrize("name", ["thesis", "reference_v1"])

@@ -20,8 +20,8 @@ PACKAGE = Path(antiphon.__file__).parent
 # The way of one datum, from the disk to the page. What a step may import stands before it.
 ORDER = [
     "files", "progress", "allocator", "cores", "ahead", "configured", "distributed", "launch",
-    "norm", "datasets", "audio", "survey", "shards", "decoders", "pack", "excerpts", "features",
-    "cqt", "dsp", "augmentation", "augment", "chain", "fused", "encoders", "published", "losses",
+    "norm", "datasets", "audio", "survey", "shards", "decoders", "pack", "excerpts", "dsp",
+    "features", "augmentation", "augment", "chain", "fused", "encoders", "published", "losses",
     "masking", "quantiser", "targets", "methods",
     "gradcache", "optim", "watch", "runs", "importing", "settings", "cards", "journal", "devices",
     "train",

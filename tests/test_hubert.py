@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from antiphon.configured import build, describe
-from antiphon.cqt import CQT, Chroma
 from antiphon.encoders import Encoder
 from antiphon.encoders.melcnn import MelCNN
 from antiphon.encoders.transformer import Transformer
 from antiphon.excerpts import Batch
+from antiphon.features import CQT, Chroma
 from antiphon.methods.hubert import HuBERT
 from antiphon.targets import Clusters, Moments, slopes
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from antiphon.figures import curve, track_map
+from antiphon.figures import curve, together
+from antiphon.maps import track_map
 from antiphon.report import beyond, report, verdict
 from antiphon.runs import Run
 from antiphon.scores import MODELS
@@ -374,7 +375,7 @@ def test_the_map_keeps_twelve_signs_apart():
 
 
 def test_the_map_leaves_out_what_it_must(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("antiphon.figures.MAPPED", 20)
+    monkeypatch.setattr("antiphon.maps.MAPPED", 20)
     vectors = np.random.default_rng(0).normal(size=(31, 2)).astype(np.float32)
     vectors[0] = np.nan
     names = [str(n) for n in range(31)]
@@ -387,3 +388,26 @@ def test_the_map_leaves_out_what_it_must(monkeypatch: pytest.MonkeyPatch):
 def test_a_curve_without_values_is_not_drawn():
     assert curve([{"step": 1, "loss": None}, {"step": 2, "loss": math.inf}], "loss", "", 2) is None
     assert curve([], "loss", "", 0) is None
+
+
+def test_the_weights_of_several_losses_are_drawn_together(tmp_path: Path):
+    run = make_run(tmp_path / "run")
+    names = {f"weight/{name}": name for name in ("log-mel", "lim", f"spc {HOSTILE}")}
+    for step in (30, 40):
+        weights = {name: 1.0 + number * step / 40 for number, name in enumerate(names)}
+        run.log("step", step=step, seconds=20.0, loss=1.0, lr=1e-3, **weights)
+    events = run.events("step")
+    drawn = together(events, names, "weights", 40)
+    assert drawn is not None
+    assert all(f">{name}<" in drawn for name in ("log-mel", "lim"))
+    assert "var(--c0)" in drawn
+    assert "<script>" not in drawn
+    assert drawn == together(events, names, "weights", 40)
+    assert together(events, {"weight/mfcc": "mfcc"}, "weights", 40) is None
+    lines = [{**event, "lim": 0.69, "weight/lim": 1.0} for event in events]
+    log = "".join(json.dumps(line) + "\n" for line in lines)
+    (run.folder / "log.jsonl").write_text(log)
+    page = Page(report(run))
+    assert "Weights" in page.text
+    assert "weight/lim" not in page.text  # it has no curve of its own
+    assert "lim" in page.text

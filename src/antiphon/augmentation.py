@@ -6,17 +6,22 @@ its result depends on that generator alone, not on the rest of the batch.
 
 Numbers are drawn on the CPU, where which items are changed is known without asking the device.
 A step sends its parameters to the device in one transfer, which nothing waits for.
+
+A `Mixture` hears another item too: one of the whole batch, of all processes, as it was before any
+step. Which one, the item draws; so its result depends on its own generator and on the batch's
+sound, and neither on how many processes share the batch nor on the other items' draws.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from inspect import signature
-from typing import ClassVar
+from math import inf
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from antiphon import dsp
+from antiphon import distributed, dsp
 from antiphon.configured import Configured
 from antiphon.cores import on_all_cores
 
@@ -58,6 +63,31 @@ def uniforms(
     for row, g in zip(u, each, strict=True):
         row.copy_(torch.rand(columns, dtype=torch.float64, generator=g))
     return u
+
+
+def checked(
+    name: str, pair: Sequence[float], low: float = -inf, high: float = inf
+) -> tuple[float, float]:
+    """Check that it is a range, the lower end first, within limits."""
+    if len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
+        limits = "" if low == -inf and high == inf else f" within {low:g} to {high:g}"
+        raise ValueError(
+            f"{name}={tuple(pair)} is no range: give two numbers{limits}, the lower one first"
+        )
+    return pair[0], pair[1]
+
+
+def between(u: Tensor, pair: tuple[float, float], integer: bool = False) -> Tensor:
+    """Map uniforms to a range, or to its whole numbers, both ends included."""
+    if integer:
+        low, high = round(pair[0]), round(pair[1])
+        return low + (u * (high - low + 1)).floor()
+    return pair[0] + u * (pair[1] - pair[0])
+
+
+def one_of(u: Tensor, choices: Sequence[float]) -> Tensor:
+    """Map uniforms to one of several numbers, each as likely."""
+    return torch.tensor(choices, dtype=u.dtype)[(u * len(choices)).long()]
 
 
 def as_sound(x: Tensor) -> Tensor:
@@ -132,22 +162,30 @@ class Augmentation(nn.Module, Configured, ABC):
     def transform(self, x: Tensor, sample_rate: int, parameters: dict[str, Tensor]) -> Tensor:
         """Change every item of (B, 1, T), float32 or float64, by its own parameters."""
 
-    def given(self, x: Tensor, sample_rate: int, u: Tensor) -> Tensor:
+    def given(self, x: Tensor, sample_rate: int, u: Tensor, crowd: "Crowd") -> Tensor:
         """Change the items whose first number is below `p`, and compute no others.
 
         Args:
             x: sound, (B, 1, T), float32 or float64.
             sample_rate: in Hz.
             u: uniform numbers on the CPU, (B, 1 + draws).
+            crowd: what there is to hear besides, and where in it these items stand.
         """
         chosen = (u[:, 0] < self.p).nonzero()[:, 0]
         if not len(chosen):
             return x
-        parameters = self.draw(u[chosen, 1:])
+        parameters = self._drawn(u[chosen, 1:], crowd.places[chosen], len(crowd.sound))
         chosen, parameters = sent(chosen, parameters, x)
+        parameters = self._heard(parameters, crowd.sound)
         if len(chosen) == len(x):
             return self.transform(x, sample_rate, parameters)
         return x.index_copy(0, chosen, self.transform(x[chosen], sample_rate, parameters))
+
+    def _drawn(self, u: Tensor, places: Tensor, count: int) -> dict[str, Tensor]:
+        return self.draw(u)
+
+    def _heard(self, parameters: dict[str, Tensor], sound: Tensor) -> dict[str, Tensor]:
+        return parameters
 
     @torch.no_grad()
     def forward(
@@ -169,6 +207,48 @@ class Augmentation(nn.Module, Configured, ABC):
         """Show the settings in `print(augmentation)`."""
         kept = [name for name in signature(type(self)).parameters if hasattr(self, name)]
         return ", ".join(f"{name}={getattr(self, name)!r}" for name in kept)
+
+
+class Crowd(NamedTuple):
+    """What items may hear of others.
+
+    Attributes:
+        sound: the whole batch before any step, of all processes, (N, 1, T).
+        places: where in it some items stand, (B,), on the CPU.
+    """
+
+    sound: Tensor
+    places: Tensor
+
+
+class Mixture(Augmentation, ABC):
+    """An augmentation in which an item hears another one of the batch: any other, as likely.
+
+    The other sounds as it was before all steps of the chain. It is one of the same view, and of the
+    whole batch of all processes, so that several processes hear what one would; each then holds the
+    whole batch's sound for a moment, and all must take the step (they do in training). In a batch
+    of one an item mixes with itself.
+
+    `draw` gives `other`, a number in [0, 1) that says which; `transform` finds the other's sound
+    there instead, (B, 1, T).
+    """
+
+    def _drawn(self, u: Tensor, places: Tensor, count: int) -> dict[str, Tensor]:
+        parameters = self.draw(u)
+        further = 1 + (parameters["other"] * (count - 1)).long()
+        return parameters | {"other": (places + further) % count}
+
+    def _heard(self, parameters: dict[str, Tensor], sound: Tensor) -> dict[str, Tensor]:
+        return parameters | {"other": sound[parameters["other"]]}
+
+
+def _crowd(steps: Sequence[Augmentation], sound: Tensor) -> Crowd:
+    """The batch of all processes, if anybody listens to it; this process's share is a part."""
+    places = torch.arange(len(sound))
+    if distributed.world_size() == 1 or not any(isinstance(s, Mixture) and s.p for s in steps):
+        return Crowd(sound, places)
+    sizes = [len(sound)] * distributed.world_size()
+    return Crowd(distributed.all_gather(sound, sizes), places + distributed.rank() * len(sound))
 
 
 def in_turn(
@@ -193,15 +273,16 @@ def in_turn(
         Sound of the same shape and dtype; half precision is computed in float32.
     """
     widths = [1 + step.draws for step in steps]
+    sound, u = as_sound(x), uniforms(len(x), sum(widths), generator)
+    whole, places = _crowd(steps, sound)
 
-    def group(y: Tensor, u: Tensor) -> Tensor:
+    def group(y: Tensor, u: Tensor, places: Tensor) -> Tensor:
         for step, columns in zip(steps, u.split(widths, 1), strict=True):
-            y = step.given(y, sample_rate, columns)
+            y = step.given(y, sample_rate, columns, Crowd(whole, places))
         return y
 
-    sound, u = as_sound(x), uniforms(len(x), sum(widths), generator)
     if x.device.type != "cpu" or not len(x):
-        return dsp.by_blocks(group, _GROUP, sound, u).to(x.dtype)
+        return dsp.by_blocks(group, _GROUP, sound, u, places).to(x.dtype)
     size = min(_GROUP, -(-len(x) // torch.get_num_threads()))
-    groups = zip(sound.split(size), u.split(size), strict=True)
+    groups = zip(sound.split(size), u.split(size), places.split(size), strict=True)
     return torch.cat(on_all_cores(group, groups)).to(x.dtype)

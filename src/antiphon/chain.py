@@ -18,7 +18,16 @@ from antiphon.augment import (
     Polarity,
     Reverb,
 )
-from antiphon.augmentation import Augmentation, in_turn
+from antiphon.augment.distort import (
+    AdditiveNoise,
+    BandDrop,
+    Chop,
+    Clip,
+    Downsample,
+    Overlap,
+)
+from antiphon.augment.effects import BackgroundMix, Compress, TimeStretch
+from antiphon.augmentation import Augmentation, Mixture, in_turn
 from antiphon.configured import Configured
 
 
@@ -58,14 +67,35 @@ def _reference_v2() -> list[Augmentation]:
     ]
 
 
+def _pase_plus() -> list[Augmentation]:
+    return [
+        Reverb(0.5),
+        AdditiveNoise(0.4),
+        BandDrop(0.35),
+        Downsample(0.25),
+        Clip(0.2),
+        Chop(0.2),
+        Overlap(0.1),
+    ]
+
+
+def _music() -> list[Augmentation]:
+    return [PitchShift(0.5, (-1.0, 1.0)), TimeStretch(0.5), BackgroundMix(0.5), Compress(0.5)]
+
+
 PRESETS: dict[str, Callable[[], list[Augmentation]]] = {
     "thesis": _thesis,
     "reference_v1": _reference_v1,
     "reference_v2": _reference_v2,
+    "pase+": _pase_plus,
+    "music": _music,
     "none": list,
 }
 """Named chains: the thesis's ranges with the reference configuration's probabilities; the code of
-the thesis's time; its later rewrite; nothing (the crop alone)."""
+the thesis's time; its later rewrite; the distortions of PASE+ with its probabilities (its order is
+known in one point: reverb before noise); the thesis's Table 2.2, from MUDA, whose shifts and
+stretches are drawn evenly between the table's extremes, each with p = 0.5, as it names none;
+nothing (the crop alone)."""
 
 
 @final
@@ -77,7 +107,9 @@ class Chain(nn.Module, Configured):
 
     Args:
         augmentations: a list of augmentations, or the name of a preset: "thesis" (its ranges),
-            "reference_v1" (the code of its time), "reference_v2" (the later rewrite), "none".
+            "reference_v1" (the code of its time), "reference_v2" (the later rewrite), "pase+"
+            (rooms, noise and faults of recordings), "music" (shift, stretch, mix, compress),
+            "none".
         p: other probabilities, by class name, such as `{"PitchShift": 0.4, "Reverb": 0.0}`.
         asymmetric: change the last view only, and leave the others as they were cropped; with all
             p = 1 this is the thesis's ablation (section 6.3).
@@ -161,12 +193,16 @@ class Chain(nn.Module, Configured):
         if not self.steps:
             return x
         first = len(x) - 1 if self.asymmetric else 0
-        each: torch.Generator | list[torch.Generator]
+        each: Sequence[torch.Generator | Sequence[torch.Generator]]
+        every: torch.Generator | list[torch.Generator]
         if isinstance(generators, torch.Generator):
-            each = generators
+            each, every = [generators] * len(x), generators
         elif len(generators) != len(x):
             raise ValueError(f"{len(generators)} lists of generators for {len(x)} views")
         else:
-            each = [g for view in generators[first:] for g in view]
-        changed = self(x[first:].flatten(0, 1), sample_rate, each).unflatten(0, x[first:].shape[:2])
-        return torch.cat([x[:first], changed]) if first else changed
+            each, every = generators, [g for view in generators[first:] for g in view]
+        if any(isinstance(step, Mixture) for step in self.steps):  # only one view's items mix
+            parts = zip(x[first:], each[first:], strict=True)
+            return torch.stack([*x[:first], *(self(view, sample_rate, g) for view, g in parts)])
+        changed = self(x[first:].flatten(0, 1), sample_rate, every)
+        return torch.cat([x[:first], changed.unflatten(0, x[first:].shape[:2])])

@@ -7,26 +7,18 @@ import io
 import math
 import re
 import zlib
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-MAPPED = 2000
-"""The most tracks that a map shows."""
-
-LABELS = 12
-"""The most labels that a map tells apart; the rarer ones are then "other"."""
 
 # What matplotlib draws with, and the page's own colour that takes its place.
 _INK, _MUTED, _LINE = "#010101", "#020202", "#030303"
 _ACCENT, _BAD, _CARD = "#040404", "#050505", "#060606"
+_SEVERAL = [f"#07070{number}" for number in range(6)]
 _COLOURS = {
     _INK: "var(--ink)",
     _MUTED: "var(--muted)",
@@ -34,6 +26,7 @@ _COLOURS = {
     _ACCENT: "var(--accent)",
     _BAD: "var(--bad)",
     _CARD: "var(--card)",
+    **{colour: f"var(--c{number})" for number, colour in enumerate(_SEVERAL)},
 }
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -99,6 +92,43 @@ def curve(
                 va="top",
             )
         axes.margins(y=0.12)
+        return _inline(figure, about)
+
+
+def together(
+    events: Sequence[dict[str, Any]], names: dict[str, str], about: str, until: int
+) -> str | None:
+    """Several logged values against the step, each line with its name at its end.
+
+    None if there is no finite value to draw.
+
+    Args:
+        events: lines of the log with a ``step``.
+        names: of the values, and what each is called.
+        about: what the figure shows, for who can't see it.
+        until: the last step of the axis.
+    """
+    drawn = {}
+    for name, called in names.items():
+        points = [(e["step"], e[name]) for e in events if isinstance(e.get(name), int | float)]
+        if points := [(step, value) for step, value in points if math.isfinite(value)]:
+            drawn[called] = points
+    if not drawn:
+        return None
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(3.9, 2.6), layout="constrained")
+        axes = figure.subplots()
+        strokes = ["solid", (0, (5, 2)), (0, (1.5, 1.5))]
+        colours = [_SEVERAL[number % len(_SEVERAL)] for number in range(len(drawn))]
+        for number, (points, colour) in enumerate(zip(drawn.values(), colours, strict=True)):
+            stroke = strokes[number // len(_SEVERAL) % len(strokes)]
+            marker: dict[str, Any] = {"marker": "o", "markersize": 3} if len(points) < 20 else {}
+            axes.plot(*zip(*points, strict=True), color=colour, ls=stroke, lw=1.6, **marker)
+        axes.set_xlabel("step")
+        axes.set_xlim(0, max(until, 1) * 1.03)
+        axes.locator_params(nbins=5)
+        axes.margins(y=0.08)
+        _named(axes, [(points[-1][1], called) for called, points in drawn.items()], colours)
         return _inline(figure, about)
 
 
@@ -172,25 +202,32 @@ def by_layer(
         axes.set_xlabel("layer")
         axes.set_ylabel("score")
         axes.locator_params(axis="x", integer=True)
-        bottom, top = axes.get_ylim()
-        heights = _apart([value for value, _ in lines], 0.075 * (top - bottom))
-        for (value, name), height in zip(lines, heights, strict=True):
-            axes.annotate(
-                name,
-                (1, value),
-                (1.05, height),
-                xycoords=("axes fraction", "data"),
-                textcoords=("axes fraction", "data"),
-                va="center",
-                arrowprops={
-                    "arrowstyle": "-",
-                    "color": _MUTED,
-                    "linewidth": 0.6,
-                    "shrinkB": 0,
-                    "relpos": (0, 0.5),
-                },
-            )
+        _named(axes, lines, [_INK] * len(lines))
         return _inline(figure, about)
+
+
+def _named(axes: Any, lines: Sequence[tuple[float, str]], colours: Sequence[str]) -> None:
+    """Names beside the axes, each near its value on the right, and none over another."""
+    bottom, top = axes.get_ylim()
+    gap = 0.24 / axes.figure.get_figheight()  # of the axes' height
+    heights = _apart([value for value, _ in lines], gap * (top - bottom))
+    for (value, name), height, colour in zip(lines, heights, colours, strict=True):
+        axes.annotate(
+            name,
+            (1, value),
+            (1.05, height),
+            xycoords=("axes fraction", "data"),
+            textcoords=("axes fraction", "data"),
+            va="center",
+            color=colour,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": _MUTED,
+                "linewidth": 0.6,
+                "shrinkB": 0,
+                "relpos": (0, 0.5),
+            },
+        )
 
 
 def _apart(values: Sequence[float], gap: float) -> NDArray[np.float64]:
@@ -263,134 +300,3 @@ def _inline(figure: Figure, about: str) -> str:
     for drawn, meant in _COLOURS.items():
         text = text.replace(drawn, meant)
     return re.sub(r"\s*\n\s*", " ", text)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One label of a map: its sign is a colour and a shape, so that neither stands alone.
-
-    Attributes:
-        name: the label.
-        colour: number of the page's colour; None for grey.
-        shape: what is drawn, as an SVG path around the origin.
-        count: tracks that have it.
-    """
-
-    name: str
-    colour: int | None
-    shape: str
-    count: int
-
-
-@dataclass(frozen=True)
-class Map:
-    """Tracks on a plane, near each other where the encoder hears them alike.
-
-    Attributes:
-        kinds: the labels, the commonest first, and "other" last.
-        points: ``x, y, kind, heard, title`` of each track, in a box ``width`` by ``height``.
-        width, height: of the box.
-        left_out: tracks beyond :data:`MAPPED`.
-    """
-
-    kinds: list[Kind]
-    points: list[tuple[float, float, Kind, bool, str]]
-    width: int
-    height: int
-    left_out: int
-
-
-def track_map(
-    vectors: NDArray[np.float32],
-    tracks: Sequence[str],
-    labels: Sequence[str],
-    heard: Sequence[bool],
-) -> Map | str:
-    """Lay tracks out by t-SNE; a sentence that says why, where that makes no sense.
-
-    t-SNE keeps neighbours together; distances between far groups and their sizes mean nothing.
-    The same vectors give the same map (seeds are fixed, and it uses one thread).
-
-    van der Maaten and Hinton, "Visualizing data using t-SNE" (2008).
-
-    Args:
-        vectors: one row a track, ``(n, d)``.
-        tracks: their names.
-        labels: one label a track; empty if it has none.
-        heard: whether a track was pre-trained on.
-    """
-    finite = np.isfinite(vectors).all(1)
-    kept = np.flatnonzero(finite)
-    left_out = max(0, len(kept) - MAPPED)
-    if left_out:
-        kept = np.sort(np.random.default_rng(0).choice(kept, MAPPED, replace=False))
-    if len(kept) < 5:
-        return f"No map: it takes at least 5 tracks, and there are {len(kept)}."
-    points = vectors[kept].astype(np.float64)
-    if np.ptp(points, axis=0).max() < 1e-9:
-        return "No map: all tracks have the same vector. The representation has collapsed."
-    place = _box(_plane(points))
-    names = [labels[n] or "no label" for n in kept.tolist()]
-    kinds = _kinds(names)
-    marked = [
-        (x, y, kinds.get(name) or kinds["other"], bool(heard[n]), f"{tracks[n]}: {name}")
-        for (x, y), name, n in zip(place.tolist(), names, kept.tolist(), strict=True)
-    ]
-    width, height = (int(v) for v in np.ceil(place.max(0) + _MARGIN))
-    return Map(list(kinds.values()), marked, width, height, left_out)
-
-
-def _plane(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
-    points = (points - points.mean(0)) / points.std()
-    with threadpool_limits(1):
-        if points.shape[1] > 50:
-            components = min(50, len(points) - 1)
-            points = PCA(components, svd_solver="full").fit_transform(points)
-        perplexity = min(30.0, (len(points) - 1) / 3)
-        start = "pca" if points.shape[1] > 1 else "random"
-        tsne = TSNE(perplexity=perplexity, init=start, random_state=0)
-        return np.asarray(tsne.fit_transform(points), dtype=np.float64)
-
-
-_WIDTH, _TALLEST, _MARGIN = 720, 560, 14
-
-
-def _box(plane: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The plane scaled into the figure's box, both axes alike."""
-    size = np.maximum(np.ptp(plane, axis=0), 1e-9)
-    scale = min((_WIDTH - 2 * _MARGIN) / size[0], (_TALLEST - 2 * _MARGIN) / size[1])
-    return np.round((plane - plane.min(0)) * scale + _MARGIN, 1)
-
-
-_SHAPES = (
-    "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z",
-    "M-3.6-3.6h7.2v7.2h-7.2z",
-    "M0-5L4.6 3.6H-4.6z",
-    "M0-5.2L4.4 0L0 5.2L-4.4 0z",
-    "M0 5L4.6-3.6H-4.6z",
-    "M-1.6-4.8h3.2v3.2h3.2v3.2h-3.2v3.2h-3.2v-3.2h-3.2v-3.2h3.2z",
-    "M5 0L-3.6 4.6V-4.6z",
-    "M0-5.2L1.5-1.6L5-1.6L2.3 .8L3.2 4.4L0 2.3L-3.2 4.4L-2.3 .8L-5-1.6L-1.5-1.6z",
-    "M-5 0L3.6 4.6V-4.6z",
-    "M0-4.8L4.6-1.5L2.8 3.9H-2.8L-4.6-1.5z",
-    "M-4.6-2.2h9.2v4.4h-9.2z",
-    "M-2.2-4.8h4.4v9.6h-4.4z",
-)
-_PALETTE = 6
-_OTHER = "M-2.5 0a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0-5 0z"
-
-
-def _kinds(names: Sequence[str]) -> dict[str, Kind]:
-    counts = Counter(names)
-    common = sorted(counts, key=lambda name: (-counts[name], name))
-    if len(common) > LABELS:
-        common = common[: LABELS - 1]
-    kinds = {
-        name: Kind(name, number % _PALETTE, _SHAPES[number], counts[name])
-        for number, name in enumerate(common)
-    }
-    rest = len(names) - sum(kind.count for kind in kinds.values())
-    return kinds | ({"other": Kind("other", None, _OTHER, rest)} if rest else {})

@@ -40,6 +40,7 @@ _CURVES = {
     "knn": ("Neighbours agree", "can labels be told from the nearest training tracks"),
     "lr": ("Learning rate", "the schedule"),
 }
+_WEIGHT = "weight/"  # what the names of the weights of several losses begin with
 _READINGS = {
     "more": ("▲", "higher"),
     "less": ("▼", "lower"),
@@ -237,7 +238,7 @@ def _sweeps(scores: Sequence[Row], details: Sequence[Row]) -> list[Row]:
 
 
 def _curves(facts: Row) -> list[Row]:
-    from antiphon.figures import curve
+    from antiphon.figures import curve, together
 
     config, steps, looks = facts["config"], facts["curves"]["step"], facts["curves"]["watch"]
     level = None
@@ -247,7 +248,9 @@ def _curves(facts: Row) -> list[Row]:
             chance = math.log(2 * batch - 1)
             level = (chance, f"all alike: log(2B − 1) = {chance:.3g}")
     known = {*_CURVES, "event", "step", "seconds", "clips_per_second", "gradient_norm"}
-    more = {name: (name, "") for event in steps[:1] for name in event if name not in known}
+    names = [name for event in steps[:1] for name in event if name not in known]
+    weights = {name: name.removeprefix(_WEIGHT) for name in names if name.startswith(_WEIGHT)}
+    more = {name: (name, "") for name in names if name not in weights}
     until = max((event["step"] for event in [*steps, *looks]), default=0)
     found = []
     for name, (title, question) in {**_CURVES, **more}.items():
@@ -258,6 +261,11 @@ def _curves(facts: Row) -> list[Row]:
         if svg:
             entry = {"title": title, "question": question, "svg": svg, "last": last}
             found.append({**entry, "small": name == "lr"})
+    if svg := together(steps, weights, "The weight of each worker's loss against the step", until):
+        question = "how much each worker's loss counts in the one that is made small"
+        found.append(
+            {"title": "Weights", "question": question, "svg": svg, "last": None, "small": False}
+        )
     return found
 
 
@@ -299,7 +307,7 @@ def _map(run: Run, digest: str | None) -> Row | None:
     """The map of ``embeddings.parquet``, or a sentence why there is none."""
     import pyarrow.parquet as pq
 
-    from antiphon.figures import track_map
+    from antiphon.maps import track_map
 
     path = run.folder / "embeddings.parquet"
     if not path.exists():

@@ -10,8 +10,7 @@ from sklearn.cluster import MiniBatchKMeans
 from torch import Tensor, nn
 from torch.nn import functional
 
-from antiphon.cqt import Chroma
-from antiphon.features import MFCC, MelFrontEnd
+from antiphon.features import MFCC, Chroma, MelFrontEnd
 
 Kind = Literal["mfcc", "log-mel+chroma"]
 
@@ -42,7 +41,7 @@ class Moments(nn.Module):
         if kind == "mfcc":
             self.step = 1 + (hop % 2 == 0)
             n_fft = 2 ** round(math.log2(0.025 * sample_rate))
-            parts: list[nn.Module] = [MFCC(sample_rate, 13, 40, n_fft, hop // self.step)]
+            parts: list[nn.Module] = [MFCC(sample_rate, hop // self.step, 13, 40, n_fft)]
             self.groups = [13, 13, 13]
         else:
             parts = [MelFrontEnd(sample_rate, 96, hop), Chroma(sample_rate, hop)]

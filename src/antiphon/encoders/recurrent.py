@@ -77,7 +77,7 @@ class Recurrent(ContextEncoder):
         frame = round(frame_seconds * sample_rate)
         n_fft = _transform(sample_rate, bands, frame)
         self.log_mel = LogMel(
-            sample_rate, bands, n_fft, self.hop, _FLOOR, frame=frame, centre=False
+            sample_rate, self.hop, bands, n_fft, _FLOOR, frame=frame, centre=False
         )
         self.register_buffer("mean", torch.full((bands,), _MEAN))
         self.register_buffer("deviation", torch.full((bands,), _DEVIATION))

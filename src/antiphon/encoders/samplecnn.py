@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate
+from operator import mul
 from typing import Literal, cast
 
 import torch
@@ -37,10 +39,17 @@ class SampleCNN(Encoder):
             kernel by one, as CLMR's code does (the same thing for kernels of 3).
         last_kernel: of the last convolution: 3 in CLMR, 1 in Lee et al. On one frame the two
             compute the same functions: the outer taps of 3 only ever see padding.
-        pooling: of the frames of inputs longer than a window.
+        pooling: of the frames, if a waveform gives several.
+        frames: of a window, for methods of many frames: 1, or with the last pools left out 3, 9,
+            27, 81, ... at 22,050 Hz; 2, 4, 20, 60, ... at 16,000; 2, 4, 16, 64, ... at 12,000 and
+            8000. There are no more weights, only more for the last convolutions to do.
+
+    Raises:
+        ValueError: there is no table for the rate; the pools give no such number of frames, or not
+            exactly, as with "reference" padding and even kernels.
 
     Shape:
-        ``(B, 1, T) -> (B, T // window, 512)``.
+        ``(B, 1, T) -> (B, T // hop, 512)``, hop = window / frames.
 
     >>> import torch
     >>> SampleCNN(8000)(torch.zeros(2, 1, 20736)).shape
@@ -53,18 +62,34 @@ class SampleCNN(Encoder):
         padding: Literal["same", "reference"] = "same",
         last_kernel: Literal[3, 1] = 3,
         pooling: Pooling = "mean",
+        frames: int = 1,
     ) -> None:
         super().__init__()
         if sample_rate not in _POOLS:
             raise ValueError(f"SampleCNN has tables for {sorted(_POOLS)} Hz, not {sample_rate}")
         pools = _POOLS[sample_rate]
         self.sample_rate, self.pooling = sample_rate, pooling
-        self.window = self.hop = 3 * math.prod(pools)
+        self.window = 3 * math.prod(pools)
+        counts = list(accumulate(reversed(pools), mul, initial=1))
+        if frames not in counts:
+            raise ValueError(
+                f"{frames} frames in a window of {sample_rate} Hz: the pools that can be left out "
+                f"give {', '.join(map(str, counts))}"
+            )
+        kept = len(pools) - counts.index(frames)  # pools before the first that is left out
+        if padding == "reference" and any(size != 3 for size in pools[kept:]):
+            raise ValueError(
+                f"{frames} frames at {sample_rate} Hz are not exact with padding='reference': "
+                "take padding='same'"
+            )
+        self.hop = self.window // frames
         self.dim = _CHANNELS[-1]
         blocks = [_Block(1, 128, 3, stride=3)]
-        for before, after, size in zip((128, *_CHANNELS), _CHANNELS, pools, strict=False):
+        channels = zip((128, *_CHANNELS), _CHANNELS, strict=False)
+        for number, ((before, after), size) in enumerate(zip(channels, pools, strict=True)):
             around = (1, 1) if padding == "reference" else ((size - 1) // 2, size // 2)
-            blocks.append(_Block(before, after, size, padding=around, pool=size))
+            pool = size if number < kept else 1
+            blocks.append(_Block(before, after, size, padding=around, pool=pool))
         blocks.append(_Block(512, 512, last_kernel, padding=(last_kernel // 2, last_kernel // 2)))
         self.blocks = nn.ModuleList(blocks)
         for module in self.modules():

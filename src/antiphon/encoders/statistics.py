@@ -47,7 +47,7 @@ class LogMelStatistics(_Statistics):
     """
 
     def __init__(self, sample_rate: int = 16000, bands: int = 96, seconds: float = 3.0) -> None:
-        super().__init__(LogMel(sample_rate, bands), sample_rate, seconds)
+        super().__init__(LogMel(sample_rate, bands=bands), sample_rate, seconds)
 
 
 class MFCCStatistics(_Statistics):
@@ -65,4 +65,4 @@ class MFCCStatistics(_Statistics):
     def __init__(
         self, sample_rate: int = 16000, coefficients: int = 20, seconds: float = 3.0
     ) -> None:
-        super().__init__(MFCC(sample_rate, coefficients), sample_rate, seconds)
+        super().__init__(MFCC(sample_rate, coefficients=coefficients), sample_rate, seconds)

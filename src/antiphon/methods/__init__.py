@@ -38,7 +38,7 @@ class Method(nn.Module, Configured, ABC):
         teacher_run: the folder of an earlier run whose encoder is to be given to :meth:`teach`.
     """
 
-    views: ClassVar[int] = 1
+    views: int = 1
     needs: ClassVar[frozenset[Need]] = frozenset()
     teacher_run: str | None = None
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from antiphon.cqt import CQT
 from antiphon.encoders import Encoder, MaskableEncoder
 from antiphon.excerpts import Batch
+from antiphon.features import CQT
 from antiphon.masking import numbers_of, span_mask, taken
 from antiphon.methods import Method
 from antiphon.quantiser import perplexity

@@ -2,40 +2,21 @@
 
 The chain of the CLMR thesis (section 3.1), each step on a batch (B, 1, T), with its own parameters
 for every item, in this order: polarity, noise, gain, high- or low-pass, delay, pitch shift, reverb.
-The random crop that the thesis counts as the first step is the excerpt sampler's work.
+The random crop that the thesis counts as the first step is the excerpt sampler's work. What spoils
+a recording, as in PASE+, is in `distort`; what is done to music is in `effects`.
 
-To add an augmentation, write one class here: the contract tests find it.
+To add an augmentation, write one class in a file of this package: the contract tests find it.
 """
 
-from collections.abc import Sequence
 from inspect import isabstract, isclass
-from math import inf
 from typing import Literal, final
 
 import torch
 from torch import Tensor
 
 from antiphon import dsp
-from antiphon.augmentation import Augmentation
-
-
-def _checked(
-    name: str, pair: Sequence[float], low: float = -inf, high: float = inf
-) -> tuple[float, float]:
-    if len(pair) != 2 or not low <= pair[0] <= pair[1] <= high:
-        limits = "" if low == -inf and high == inf else f" within {low:g} to {high:g}"
-        raise ValueError(
-            f"{name}={tuple(pair)} is no range: give two numbers{limits}, the lower one first"
-        )
-    return pair[0], pair[1]
-
-
-def _between(u: Tensor, pair: tuple[float, float], integer: bool = False) -> Tensor:
-    """Map uniforms to a range, or to its whole numbers, both ends included."""
-    if integer:
-        low, high = round(pair[0]), round(pair[1])
-        return low + (u * (high - low + 1)).floor()
-    return pair[0] + u * (pair[1] - pair[0])
+from antiphon.augmentation import Augmentation, between, checked
+from antiphon.configured import discover
 
 
 @final
@@ -87,7 +68,7 @@ class Noise(Augmentation):
         clip: bool = False,
     ) -> None:
         super().__init__(p)
-        self.snr_db = _checked("snr_db", snr_db)
+        self.snr_db = checked("snr_db", snr_db)
         if uniform_in not in ("decibels", "amplitude"):
             raise ValueError(f"uniform_in={uniform_in!r}: give 'decibels' or 'amplitude'")
         self.uniform_in, self.clip = uniform_in, clip
@@ -95,10 +76,10 @@ class Noise(Augmentation):
     def draw(self, u: Tensor) -> dict[str, Tensor]:
         """Give `snr_db`, and the `seed` of the noise (0 to 2**31 - 1)."""
         if self.uniform_in == "decibels":
-            snr_db = _between(u[:, 0], self.snr_db)
+            snr_db = between(u[:, 0], self.snr_db)
         else:
             loud, faint = (10 ** (-decibels / 20) for decibels in self.snr_db)
-            snr_db = -20 * torch.log10(_between(u[:, 0], (faint, loud)))
+            snr_db = -20 * torch.log10(between(u[:, 0], (faint, loud)))
         return {"snr_db": snr_db, "seed": (u[:, 1].double() * 2**31).long()}
 
     def transform(self, x: Tensor, sample_rate: int, parameters: dict[str, Tensor]) -> Tensor:
@@ -131,11 +112,11 @@ class Gain(Augmentation):
         self, p: float = 1.0, db: tuple[float, float] = (-6.0, 0.0), integer: bool = False
     ) -> None:
         super().__init__(p)
-        self.db, self.integer = _checked("db", db), integer
+        self.db, self.integer = checked("db", db), integer
 
     def draw(self, u: Tensor) -> dict[str, Tensor]:
         """Give the gain in `db`."""
-        return {"db": _between(u[:, 0], self.db, self.integer)}
+        return {"db": between(u[:, 0], self.db, self.integer)}
 
     def transform(self, x: Tensor, sample_rate: int, parameters: dict[str, Tensor]) -> Tensor:
         """Multiply."""
@@ -172,8 +153,8 @@ class Filter(Augmentation):
         integer: bool = False,
     ) -> None:
         super().__init__(p)
-        self.low_pass_hz = _checked("low_pass_hz", low_pass_hz, 1)
-        self.high_pass_hz = _checked("high_pass_hz", high_pass_hz, 1)
+        self.low_pass_hz = checked("low_pass_hz", low_pass_hz, 1)
+        self.high_pass_hz = checked("high_pass_hz", high_pass_hz, 1)
         if kind not in ("sinc", "first_order"):
             raise ValueError(f"kind={kind!r}: give 'sinc' or 'first_order'")
         self.kind, self.integer = kind, integer
@@ -182,7 +163,7 @@ class Filter(Augmentation):
         """Give `high_pass` (true or false), and the `cutoff_hz`."""
         high_pass = u[:, 0] < 0.5
         low, high = (
-            _between(u[:, 1], pair, self.integer) for pair in (self.low_pass_hz, self.high_pass_hz)
+            between(u[:, 1], pair, self.integer) for pair in (self.low_pass_hz, self.high_pass_hz)
         )
         return {"high_pass": high_pass, "cutoff_hz": torch.where(high_pass, high, low)}
 
@@ -227,7 +208,7 @@ class Delay(Augmentation):
         normalise: bool = True,
     ) -> None:
         super().__init__(p)
-        self.milliseconds = _checked("milliseconds", milliseconds, 0)
+        self.milliseconds = checked("milliseconds", milliseconds, 0)
         if not step > 0:
             raise ValueError(f"step={step}: give the milliseconds between two delays, above 0")
         self.step, self.factor, self.normalise = step, factor, normalise
@@ -272,13 +253,13 @@ class PitchShift(Augmentation):
         integer_cents: bool = False,
     ) -> None:
         super().__init__(p)
-        self.semitones = _checked("semitones", semitones, -24, 24)
+        self.semitones = checked("semitones", semitones, -24, 24)
         self.integer_cents = integer_cents
 
     def draw(self, u: Tensor) -> dict[str, Tensor]:
         """Give the transposition in `cents`."""
         low, high = self.semitones
-        return {"cents": _between(u[:, 0], (100 * low, 100 * high), self.integer_cents)}
+        return {"cents": between(u[:, 0], (100 * low, 100 * high), self.integer_cents)}
 
     def transform(self, x: Tensor, sample_rate: int, parameters: dict[str, Tensor]) -> Tensor:
         """Shift every item by its own interval."""
@@ -316,15 +297,15 @@ class Reverb(Augmentation):
         integer: bool = False,
     ) -> None:
         super().__init__(p)
-        self.room_size = _checked("room_size", room_size, 0, 100)
-        self.reverberance = _checked("reverberance", reverberance, 0, 100)
-        self.damping = _checked("damping", damping, 0, 100)
+        self.room_size = checked("room_size", room_size, 0, 100)
+        self.reverberance = checked("reverberance", reverberance, 0, 100)
+        self.damping = checked("damping", damping, 0, 100)
         self.integer = integer
 
     def draw(self, u: Tensor) -> dict[str, Tensor]:
         """Give `room_size`, `reverberance` and `damping` in per cent."""
         return {
-            name: _between(u[:, i], getattr(self, name), self.integer)
+            name: between(u[:, i], getattr(self, name), self.integer)
             for i, name in enumerate(("room_size", "reverberance", "damping"))
         }
 
@@ -334,13 +315,14 @@ class Reverb(Augmentation):
 
 
 def names() -> dict[str, type[Augmentation]]:
-    """Find the augmentations of this module, by name: their existence is enough.
+    """Find the augmentations of this package, by name: their existence is enough.
 
-    >>> list(names())
+    >>> list(names())[:7]
     ['Polarity', 'Noise', 'Gain', 'Filter', 'Delay', 'PitchShift', 'Reverb']
     """
-    return {
+    here = {
         name: value
         for name, value in globals().items()
         if isclass(value) and issubclass(value, Augmentation) and not isabstract(value)
     }
+    return here | discover(__name__, Augmentation)

@@ -1,8 +1,4 @@
-"""Spectra on a musical scale, in batched torch: constant-Q, and chroma made of it.
-
-Modules like those of :mod:`antiphon.features`: ``(B, 1, T) -> (B, F, d)``, with ``sample_rate``,
-``hop`` and ``dim``; frame f is centred on sample f * hop, and F = 1 + T // hop.
-"""
+"""A spectrum on a musical scale: constant-Q."""
 
 from __future__ import annotations
 
@@ -10,12 +6,14 @@ import math
 
 import torch
 from scipy.fft import next_fast_len
-from torch import Tensor, nn
+from torch import Tensor
+
+from antiphon.features.base import Feature
 
 _REACH = 8  # of a bin's spectrum, in units of 1 / length of its window: -64 dB at the ends
 
 
-class CQT(nn.Module):
+class CQT(Feature):
     """Loudness of each pitch: every bin is heard through a window of as many periods.
 
     What tells pitches apart, and an interval looks the same wherever it is. Low notes are blurred
@@ -31,6 +29,9 @@ class CQT(nn.Module):
     and so of MERT's targets. As in Brown and Puckette's kernel (1992) the product is one of
     spectra, but of the whole excerpt's: the spectrum of w_k is a bump around f_k, and a short
     inverse transform of what it lets through gives all frames at once.
+
+    ``abs(librosa.cqt(y))`` to 1e-2 of its range, away from the ends, with its sharpness:
+    (r^2 + 1) / (r + 1), where r = 2^(1 / b); 1.03 with 12 bins an octave.
 
     Args:
         sample_rate: in Hz; all bins must be below half of it.
@@ -57,7 +58,7 @@ class CQT(nn.Module):
         lowest: float = 32.7,
         sharpness: float = 1.0,
     ) -> None:
-        super().__init__()
+        super().__init__(sample_rate, hop, bins)
         pitches = lowest * 2 ** (torch.arange(bins, dtype=torch.float64) / bins_per_octave)
         if pitches[-1] >= sample_rate / 2:
             raise ValueError(
@@ -65,24 +66,22 @@ class CQT(nn.Module):
                 f"{pitches[-1]:.0f} Hz, and sound at {sample_rate} Hz at {sample_rate / 2:.0f}: "
                 "take an encoder with a higher sample_rate, or fewer bins"
             )
-        self.sample_rate, self.hop, self.dim = sample_rate, hop, bins
         self.centres = pitches / sample_rate  # in cycles a sample
         self.lengths = sharpness / (2 ** (1 / bins_per_octave) - 1) / self.centres
         self.bins_per_octave = bins_per_octave
         self._kept: tuple[object, list[tuple[Tensor, Tensor]]] = (None, [])
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the feature in float32 whatever the surrounding precision."""
-        with torch.autocast(x.device.type, enabled=False):
-            samples = x.shape[2]
-            beyond = math.ceil(self.lengths[0].item() / 2)  # silence, or its end would be heard
-            frames = next_fast_len(math.ceil((samples + beyond) / self.hop))
-            spectrum = torch.fft.rfft(x[:, 0].float(), frames * self.hop)
-            found = []
-            for places, bumps in self._kernels(frames, x.device):
-                passed = (spectrum[:, places] * bumps).unflatten(2, (-1, frames)).sum(2)
-                found.append(torch.fft.ifft(passed)[..., : 1 + samples // self.hop].abs())
-            return torch.cat(found, 1).mT
+    def compute(self, x: Tensor) -> Tensor:
+        """Magnitudes, by a short inverse transform for each bin."""
+        samples = x.shape[1]
+        beyond = math.ceil(self.lengths[0].item() / 2)  # silence, or its end would be heard
+        frames = next_fast_len(math.ceil((samples + beyond) / self.hop))
+        spectrum = torch.fft.rfft(x, frames * self.hop)
+        found = []
+        for places, bumps in self._kernels(frames, x.device):
+            passed = (spectrum[:, places] * bumps).unflatten(2, (-1, frames)).sum(2)
+            found.append(torch.fft.ifft(passed)[..., : 1 + samples // self.hop].abs())
+        return torch.cat(found, 1).mT
 
     def _kernels(self, frames: int, device: torch.device) -> list[tuple[Tensor, Tensor]]:
         """For each octave: which places of the spectrum count, and how much; each (bins, P).
@@ -108,33 +107,3 @@ class CQT(nn.Module):
             kernels.append((places.to(device), bumps.float().to(device)))
         self._kept = ((frames, device), kernels)
         return kernels
-
-
-class Chroma(nn.Module):
-    """How strong each of the twelve pitch classes is, whatever the octave and the level.
-
-    The harmony of music in which octaves are alike; of no use for drums and speech. A constant-Q
-    spectrum of five octaves from C3 (131 Hz), a bin a semitone, each deaf to its neighbours; its
-    power is added up over octaves, and the root of that has norm one (nought for silence).
-
-    Args:
-        sample_rate: in Hz; at least 8000.
-        hop: samples between frames.
-
-    Shape:
-        ``(B, 1, T) -> (B, 1 + T // hop, 12)``; C, C sharp ... B.
-
-    >>> t = torch.arange(16000) / 16000
-    >>> Chroma(16000, 512)(torch.sin(2 * torch.pi * 440 * t)[None, None])[0, 15].argmax().item()
-    9
-    """
-
-    def __init__(self, sample_rate: int, hop: int) -> None:
-        super().__init__()
-        self.cqt = CQT(sample_rate, hop, 60, 12, 440 * 2 ** (-21 / 12), sharpness=2.0)
-        self.sample_rate, self.hop, self.dim = sample_rate, hop, 12
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute the feature."""
-        folded = self.cqt(x).unflatten(2, (-1, 12)).square().sum(2).sqrt()
-        return folded / (folded.norm(dim=2, keepdim=True) + 1e-3)
