@@ -59,14 +59,16 @@ def test_sizes_of_the_thesis():
 
 
 @pytest.mark.parametrize(
-    ("layout", "rate", "samples", "lengths"),
+    ("layout", "rate", "samples", "padded", "lengths"),
     [
-        ("thesis", 22050, 59049, [11809, 3936, 1969, 985, 492, 247, 124]),
-        ("original", 16000, 20480, [4095, 1023, 512, 257, 128]),
+        ("thesis", 22050, 59049, True, [11809, 3936, 1969, 985, 492, 247, 124]),
+        ("thesis", 22050, 59049, False, [11808, 3935, 1966, 982, 490, 245, 122]),
+        ("original", 16000, 20480, True, [4095, 1023, 512, 257, 128]),
+        ("original", 16000, 20480, False, [4095, 1022, 510, 254, 126]),
     ],
 )
-def test_frames_of_each_layer(layout, rate, samples, lengths):
-    encoder = ConvGRU(rate, layout, channels=4, dim=4, seconds=samples / rate)
+def test_frames_of_each_layer(layout, rate, samples, padded, lengths):
+    encoder = ConvGRU(rate, layout, padded, channels=4, dim=4, seconds=samples / rate)
     assert encoder.window == samples
     x = torch.zeros(1, 1, samples)
     found = [(x := conv(x)).shape[2] for conv in encoder.convolutions]

@@ -90,12 +90,12 @@ def test_cosines_bound_the_loss():
     torch.manual_seed(0)
     method = HuBERT(small(), clusters=50)
     with torch.no_grad():
-        method.names.copy_(torch.eye(50, 256))
+        method.names.copy_(torch.eye(50, 256)[None])
         method.names.mul_(torch.rand(50, 1) + 0.1)
     frames = torch.randn(7, 32)
     scores = method.scores(frames)
     assert scores.abs().max() <= 10.0 + 1e-5
-    loss = torch.nn.functional.cross_entropy(scores, scores.argmax(1))
+    loss = torch.nn.functional.cross_entropy(scores[:, 0], scores[:, 0].argmax(1))
     assert loss >= math.log(1 + 49 * math.exp(-20))
 
 
@@ -114,14 +114,16 @@ def test_labels_of_what_can_be_seen_do_not_matter(monkeypatch):
         return method(batch)["loss"].item()
 
     first = loss()
-    changed = torch.where(mask, labels, (labels + 1) % 10)
+    changed = torch.where(mask[..., None], labels, (labels + 1) % 10)
     monkeypatch.setattr(HuBERT, "labels", lambda *_: changed)
     assert loss() == first
     with_visible = loss(visible=1.0)
     assert with_visible > first
     monkeypatch.setattr(HuBERT, "labels", lambda *_: labels)
     assert loss() != with_visible
-    monkeypatch.setattr(HuBERT, "labels", lambda *_: torch.where(mask, changed + 1, labels) % 10)
+    monkeypatch.setattr(
+        HuBERT, "labels", lambda *_: torch.where(mask[..., None], changed + 1, labels) % 10
+    )
     assert loss(visible=0.0) != first
 
 
@@ -159,7 +161,7 @@ def test_targets_are_of_the_clean_sound():
     method = prepared(HuBERT(small(), clusters=8, fit_frames=900))
     batch = notes()
     heard = []
-    method.labels = lambda sound, frames: heard.append(sound) or torch.zeros(4, frames).long()
+    method.labels = lambda sound, frames: heard.append(sound) or torch.zeros(4, frames, 1).long()
     method(batch.augmented(torch.randn_like(batch.views)))
     assert heard[0].equal(batch.views[0])
 
@@ -189,7 +191,7 @@ def test_labels_change_when_the_sound_does(settings, targets):
     sound = sound + 1e-3 * torch.randn_like(sound)
     frames = encoder.features(sound).shape[1]
     method.prepare(itertools.repeat(Batch(sound[None], torch.arange(1))))
-    labels = method.labels(sound, frames)[0]
+    labels = method.labels(sound, frames)[0, :, 0]
     seconds = (torch.arange(frames) + 0.5) * encoder.hop / rate
     before = set(labels[(seconds > 0.2) & (seconds < 3.9)].tolist())
     after = set(labels[(seconds > 4.1) & (seconds < 7.8)].tolist())
@@ -224,7 +226,7 @@ def test_a_teacher_is_no_part_of_the_weights():
     method.teach(teacher)
     prepared(method)
     assert set(method.state_dict()) == before
-    assert method.clusters.centroids.shape == (6, 32)
+    assert method.clusters.centroids.shape == (1, 6, 32)
     kept = {name: value.clone() for name, value in teacher.state_dict().items()}
     optimiser = torch.optim.Adam(method.parameters(), 1e-2)
     method.train()
@@ -290,9 +292,33 @@ def test_clusters_are_scaled_and_the_nearest():
     clusters = Clusters(7, 3)
     clusters.fit(x)
     scaled = (x - x.mean(0)) / x.std(0)
-    assert clusters(x).equal(torch.cdist(scaled, clusters.centroids).argmin(1))
+    assert clusters(x)[:, 0].equal(torch.cdist(scaled, clusters.centroids[0]).argmin(1))
     assert clusters(x).unique().numel() == 7
-    assert clusters(x[:6].view(2, 3, 3)).equal(clusters(x[:6]).view(2, 3))
+    assert clusters(x[:6].view(2, 3, 3)).equal(clusters(x[:6]).view(2, 3, 1))
+
+
+def test_levels_cluster_what_is_left_over():
+    torch.manual_seed(0)
+    x = torch.randn(2000, 4)
+    clusters = Clusters(16, 4, levels=3)
+    clusters.fit(x)
+    numbers = clusters(x)
+    assert numbers.shape == (2000, 3)
+    left, errors = (x - clusters.mean) / clusters.deviation, []
+    for level, centroids in enumerate(clusters.centroids):
+        left = left - centroids[numbers[:, level]]
+        errors.append(left.square().mean().item())
+    assert errors[0] < 0.6
+    assert errors[1] < 0.6 * errors[0]
+    assert errors[2] < 0.6 * errors[1]
+
+
+def test_eight_levels_begin_where_merts_codes_do():
+    torch.manual_seed(0)
+    method = HuBERT(small(), clusters=1024, levels=8, fit_frames=2000)
+    assert method.names.shape == (8, 1024, 256)
+    value = method(notes())["cross_entropy"].item()
+    assert value == pytest.approx(8 * math.log(1024), rel=0.03)  # 55.45
 
 
 def test_groups_weigh_the_same():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 import yaml
+from small import encoder_for
 from torch import Tensor
 
 from antiphon import cli
@@ -24,6 +26,7 @@ from antiphon.excerpts import Batch
 from antiphon.gradcache import two_passes
 from antiphon.methods import Method
 from antiphon.methods.clmr import CLMR
+from antiphon.methods.hubert import HuBERT
 from antiphon.optim import Optim
 from antiphon.recipes import recipe, training_arguments
 from antiphon.runs import Run
@@ -488,3 +491,28 @@ def test_preparing_counts_as_training_time(tones, tmp_path):
     method = Slow(MelPatch(8000, bands=32, dim=32, depth=1, seconds=1.0))
     run = pretrain(tones, tmp_path / "run", method, train=Train(2, 4))
     assert run.events("step")[0]["seconds"] > 0.4
+
+
+def test_a_run_can_be_the_teacher_of_the_next(tones, tmp_path):
+    def pupil(**settings) -> HuBERT:
+        return HuBERT(encoder_for(HuBERT), clusters=8, fit_frames=300, length=4, **settings)
+
+    def go(out, method, steps=2):
+        return pretrain(
+            tones, tmp_path / out, method, Chain("none"), train=Train(steps, 4), progress=False
+        )
+
+    first = go("first", pupil())
+    second = go("second", pupil(teacher=str(first.folder), layer=1))
+    known = second.read("data.json")["teacher"]
+    assert known == {"run": str(first.folder.resolve()), "hash": first.digest}
+    assert first.digest in (second.folder / "card.md").read_text()
+    weights = second.load_checkpoint()["method"]
+    assert not any("teacher" in name for name in weights)
+    assert weights["clusters.centroids"].shape == (1, 8, 32)
+
+    other = go("other", pupil(), steps=3)
+    shutil.copy(other.folder / "encoder.safetensors", first.folder)
+    (second.folder / "log.jsonl").write_text("")  # as if it had been stopped
+    with pytest.raises(ValueError, match="another one than when"):
+        go("second", pupil(teacher=str(first.folder), layer=1))

@@ -62,17 +62,21 @@ class Moments(nn.Module):
 class Clusters(nn.Module):
     """k-means: the number of the nearest of K centroids, after scaling.
 
+    With several levels the next one clusters what the centroids before have left over (residual
+    vector quantisation), as the codes of neural codecs do.
+
     Args:
         count: K.
         dim: d.
         groups: widths of parts of a vector that shall weigh the same; default each number.
+        levels: L.
 
     Shape:
-        ``(..., d) -> (...)``, from 0 to K - 1.
+        ``(..., d) -> (..., L)``, from 0 to K - 1.
 
     >>> clusters = Clusters(2, 1)
     >>> clusters.fit(torch.tensor([[0.0], [0.1], [5.0], [5.1]]))
-    >>> a, b, c = clusters(torch.tensor([[0.2], [4.0], [9.0]])).tolist()
+    >>> a, b, c = clusters(torch.tensor([[0.2], [4.0], [9.0]]))[:, 0].tolist()
     >>> a != b, b == c
     (True, True)
     """
@@ -81,18 +85,23 @@ class Clusters(nn.Module):
     deviation: Tensor
     centroids: Tensor
 
-    def __init__(self, count: int, dim: int, groups: list[int] | None = None) -> None:
+    def __init__(
+        self, count: int, dim: int, groups: list[int] | None = None, levels: int = 1
+    ) -> None:
         super().__init__()
         self.groups = groups or [1] * dim
         self.register_buffer("mean", torch.zeros(dim))
         self.register_buffer("deviation", torch.ones(dim))
-        self.register_buffer("centroids", torch.randn(count, dim))  # some, before there is data
+        self.register_buffer("centroids", torch.randn(levels, count, dim))
 
     def forward(self, x: Tensor) -> Tensor:
         """Name each vector."""
         with torch.autocast(x.device.type, enabled=False):
-            x = (x.float() - self.mean) / self.deviation
-            return (x @ self.centroids.mT - 0.5 * self.centroids.square().sum(1)).argmax(-1)
+            x, found = (x.float() - self.mean) / self.deviation, []
+            for centroids in self.centroids:
+                found.append((x @ centroids.mT - 0.5 * centroids.square().sum(1)).argmax(-1))
+                x = x - centroids[found[-1]]
+            return torch.stack(found, -1)
 
     def fit(self, x: Tensor, seed: int = 0) -> None:
         """Find the scale and the centroids of vectors ``(N, d)``, N >= K.
@@ -104,15 +113,18 @@ class Clusters(nn.Module):
         apart = x.std(0).clamp_min(1e-6) * widths.repeat_interleave(widths.long()).sqrt()
         self.mean.copy_(x.mean(0))
         self.deviation.copy_(apart)
-        found = MiniBatchKMeans(
-            len(self.centroids),
-            batch_size=10_000,
-            max_no_improvement=100,
-            n_init=3,
-            reassignment_ratio=0.0,
-            random_state=seed,
-        ).fit(((x - self.mean) / self.deviation).cpu().numpy())
-        self.centroids.copy_(torch.from_numpy(found.cluster_centers_))
+        left = ((x - self.mean) / self.deviation).cpu().numpy()
+        for centroids in self.centroids:
+            found = MiniBatchKMeans(
+                len(centroids),
+                batch_size=10_000,
+                max_no_improvement=100,
+                n_init=3,
+                reassignment_ratio=0.0,
+                random_state=seed,
+            ).fit(left)
+            centroids.copy_(torch.from_numpy(found.cluster_centers_))
+            left = left - found.cluster_centers_[found.labels_]
 
 
 def slopes(frames: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ class ConvGRU(ContextEncoder):
     Args:
         sample_rate: in Hz; 22050 in the thesis, 16000 in the original.
         layout: of the convolutions.
+        padded: put zeros at the ends, as the thesis's code does; without, the thesis's window
+            gives 122 frames and the original's 126.
         channels: of every convolution, and so the width of z.
         dim: width of c.
         depth: layers of the GRU.
@@ -51,6 +53,7 @@ class ConvGRU(ContextEncoder):
         self,
         sample_rate: int = 22050,
         layout: Literal["thesis", "original"] = "thesis",
+        padded: bool = True,
         channels: int = 512,
         dim: int = 256,
         depth: int = 1,
@@ -66,7 +69,7 @@ class ConvGRU(ContextEncoder):
         self.hop = math.prod(stride for _, stride, _ in layers)
         self.feature_dim = channels
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(channels if number else 1, channels, kernel, stride, padding)
+            nn.Conv1d(channels if number else 1, channels, kernel, stride, padding if padded else 0)
             for number, (kernel, stride, padding) in enumerate(layers)
         )
         self.recurrence = nn.ModuleList(

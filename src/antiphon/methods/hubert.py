@@ -24,14 +24,14 @@ class HuBERT(Method):
     it takes to foresee its names is worth learning; a second round then clusters a layer of the
     first one's encoder (``teacher``). Li et al., "MERT" (2023): on music, with clusters of log-mel
     and chroma (its first version), and a constant-Q spectrum to be foretold too (``cqt``). MERT's
-    other teacher, EnCodec's codes, is not here.
+    other teacher, EnCodec's codes, is not here; residual clusters (``levels``) stand in for it.
 
     With o_t the projected context of a frame and e_k the learned vector of cluster k, the chance
     of k is the softmax of cos(o_t, e_k) / kappa, and the loss the mean over hidden frames of the
-    cross-entropy of the right one, plus ``visible`` times that of the others, plus ``penalty``
-    times the mean square of the local features, plus ``cqt`` times the mean squared error of the
-    spectrum. Targets are made of the clean sound, and each is of its frame's moment:
-    sample (f + 1/2) * hop.
+    cross-entropy of the right one (of several levels, the sum of theirs), plus ``visible``
+    times that of the others, plus ``penalty`` times the mean square of the local features, plus
+    ``cqt`` times the mean squared error of the spectrum. Targets are made of the clean sound, and
+    each is of its frame's moment: sample (f + 1/2) * hop.
 
     Args:
         encoder: what is trained; maskable.
@@ -40,6 +40,8 @@ class HuBERT(Method):
         teacher: a run whose encoder's frames are clustered instead; of the same sample rate.
         layer: of the teacher; 0 is what goes into its first block.
         clusters: K; 100 for MFCC and 500 for a layer in the paper.
+        levels: how often what the clusters leave over is clustered again, each time with names and
+            a projection of their own: 8 of 1024 clusters are what MERT has of EnCodec.
         fit_frames: that k-means looks at, before the first step.
         p: chance of a span to begin at a frame, times its length.
         length: of a hidden span, in frames.
@@ -67,6 +69,7 @@ class HuBERT(Method):
         teacher: str | None = None,
         layer: int = 6,
         clusters: int = 100,
+        levels: int = 1,
         fit_frames: int = 50_000,
         p: float = 0.8,
         length: int = 10,
@@ -94,9 +97,9 @@ class HuBERT(Method):
         self.teacher_run, self.layer, self.fit_frames = teacher, layer, fit_frames
         self._teacher: tuple[Encoder, ...] = ()  # a tuple, so that it is no part of the weights
         self.moments = Moments(targets, encoder.sample_rate, encoder.hop)
-        self.clusters = Clusters(clusters, self.moments.dim, self.moments.groups)
-        self.project = nn.Linear(encoder.dim, out)
-        self.names = nn.Parameter(torch.rand(clusters, out))
+        self.clusters = Clusters(clusters, self.moments.dim, self.moments.groups, levels)
+        self.project = nn.Linear(encoder.dim, levels * out)
+        self.names = nn.Parameter(torch.rand(levels, clusters, out))
         if cqt:
             self.spectrum = CQT(encoder.sample_rate, encoder.hop)
             self.to_spectrum = nn.Linear(encoder.dim, self.spectrum.dim)
@@ -129,7 +132,8 @@ class HuBERT(Method):
                 f"{self.layer}"
             )
         self._teacher = (teacher,)
-        self.clusters = Clusters(len(self.names), layers[self.layer].shape[2])
+        levels, clusters, _ = self.names.shape
+        self.clusters = Clusters(clusters, layers[self.layer].shape[2], levels=levels)
 
     def prepare(self, batches: Iterator[Batch]) -> None:
         """Find the clusters, of ``fit_frames`` frames."""
@@ -142,7 +146,7 @@ class HuBERT(Method):
 
     @torch.no_grad()
     def labels(self, sound: Tensor, frames: int) -> Tensor:
-        """The cluster of each of the encoder's frames ``(B, F)``, of clean sound ``(B, 1, T)``."""
+        """The clusters of the encoder's frames ``(B, F, levels)``, of clean sound ``(B, 1, T)``."""
         described = self._described(sound)
         number = torch.arange(frames, device=sound.device)
         if self._teacher:
@@ -165,22 +169,22 @@ class HuBERT(Method):
         context = self.encoder.context(features, mask.to(features.device))[-1]
         labels = self.labels(batch.sound[0], count)
 
-        frames, wanted = taken(context, hidden), labels.gather(1, hidden)
+        frames, wanted = taken(context, hidden), taken(labels, hidden)
         scores = self.scores(frames)
-        cross_entropy = functional.cross_entropy(scores.flatten(0, 1), wanted.flatten())
+        cross_entropy = _cross_entropy(scores, wanted)
         penalty = features.float().square().mean()
-        shares = functional.one_hot(wanted.flatten(), len(self.names)).float().mean(0)
+        shares = functional.one_hot(wanted, scores.shape[-1]).float().mean((0, 1))
         values = {
             "loss": cross_entropy + self.penalty * penalty,
             "cross_entropy": cross_entropy,
             "penalty": penalty,
-            "accuracy": (scores.argmax(2) == wanted).float().mean(),
-            "cluster_perplexity": perplexity(shares[None]),
+            "accuracy": (scores.argmax(3) == wanted).float().mean(),
+            "cluster_perplexity": perplexity(shares) / len(shares),
         }
         if self.visible:
             seen = numbers_of(~mask).to(features.device)
-            scores, wanted = self.scores(taken(context, seen)), labels.gather(1, seen)
-            values["visible"] = functional.cross_entropy(scores.flatten(0, 1), wanted.flatten())
+            scores = self.scores(taken(context, seen))
+            values["visible"] = _cross_entropy(scores, taken(labels, seen))
             values["loss"] = values["loss"] + self.visible * values["visible"]
         if self.cqt:
             with torch.no_grad():
@@ -191,8 +195,13 @@ class HuBERT(Method):
         return values
 
     def scores(self, frames: Tensor) -> Tensor:
-        """cos(o_t, e_k) / kappa of frames ``(..., D)``: ``(..., K)``, in float32."""
-        projected = self.project(frames)
+        """cos(o_t, e_k) / kappa of frames ``(..., D)``: ``(..., levels, K)``, in float32."""
+        projected = self.project(frames).unflatten(-1, (len(self.names), -1))
         with torch.autocast(frames.device.type, enabled=False):
             o, e = (functional.normalize(x.float(), dim=-1) for x in (projected, self.names))
-            return o @ e.mT / self.kappa
+            return torch.einsum("...ld,lkd->...lk", o, e) / self.kappa
+
+
+def _cross_entropy(scores: Tensor, wanted: Tensor) -> Tensor:
+    """Of scores ``(B, N, levels, K)`` and names ``(B, N, levels)``: summed over the levels."""
+    return functional.cross_entropy(scores.flatten(0, 2), wanted.flatten()) * wanted.shape[2]
