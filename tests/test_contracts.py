@@ -22,12 +22,11 @@ ORDER = [
     "files", "progress", "allocator", "cores", "ahead", "configured", "distributed", "launch",
     "norm", "datasets", "audio", "survey", "shards", "decoders", "pack", "excerpts", "dsp",
     "features", "augmentation", "augment", "chain", "fused", "encoders", "published", "losses",
-    "masking", "quantiser", "targets", "methods",
-    "gradcache", "optim", "watch", "runs", "importing", "settings", "cards", "journal", "devices",
-    "train",
-    "windows", "tables", "embed", "hear", "metrics", "folds", "probes", "protocol", "scores",
-    "evaluate", "figures", "verdict", "report", "options", "recipes", "studies",
-    "demo", "cli", "__main__",
+    "masking", "quantiser", "targets", "weighting", "workers", "methods", "gradcache", "optim",
+    "watch", "runs", "importing", "settings", "cards", "journal", "devices", "train", "windows",
+    "tables", "embed", "hear", "metrics", "folds", "probes", "protocol", "scores", "evaluate",
+    "maps", "figures", "verdict", "report", "options", "recipes", "studies", "demo", "cli",
+    "__main__",
 ]  # fmt: skip
 
 
