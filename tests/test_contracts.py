@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import pickle
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,12 @@ class TestMethodContract:
         for size in (2, 3, 7):
             views = 0.1 * torch.randn(method.views, size, 1, method.encoder.window)
             assert method(Batch(views, torch.arange(size)))["loss"].isfinite()
+
+    def test_it_can_be_sent_to_another_process(self, method):
+        again = pickle.loads(pickle.dumps(method))
+        assert all(
+            tensor.equal(again.state_dict()[name]) for name, tensor in method.state_dict().items()
+        )
 
     def test_it_can_be_described_and_built(self, method):
         again = build(describe(method))

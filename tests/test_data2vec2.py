@@ -108,7 +108,7 @@ class TestTargets:
         place = torch.randn(FRAMES, DIM, dtype=torch.float64)
         for centred in (False, True):
             played = method(centred=centred)
-            assert 1 / 3 <= played(batch())["place"] < 0.9
+            assert 0.3 <= played(batch())["place"] < 0.9  # a third by chance
             monkeypatch.setattr(
                 played.teacher, "feed_forward", lambda x: [torch.stack([place] * len(x))]
             )

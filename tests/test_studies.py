@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 
 import pytest
 
 from antiphon import cli, recipes, studies
 from antiphon.runs import Run
-from antiphon.studies import Study, seconds_of
-from antiphon.studies import compare as compare_module
-from antiphon.studies._page import Column, Figure, Line, Page, draw
+from antiphon.studies import Study, _contest, seconds_of
+from antiphon.studies import weighting as weighting_module
+from antiphon.studies._choices import Pairs
+from antiphon.studies._page import Bar, Bars, Column, Figure, Line, Page, draw, draw_bars
 from antiphon.studies._rows import figures
 from antiphon.studies.compare import compare
+from antiphon.studies.encoders import encoders
+from antiphon.studies.weighting import weighting
+from antiphon.studies.workers import workers
 
 TINY = """# A recipe of no use but to be fast.
 encoder:
@@ -25,6 +30,18 @@ augment: {{augmentations: none}}
 optim: {{name: adamw, lr: {lr}}}
 train: {{batch: 8, watch_every: 20}}
 """
+TEACHERS = """# A few teachers and a fast pupil.
+encoder:
+  class_path: antiphon.encoders.melpatch.MelPatch
+  init_args: {{sample_rate: 8000, bands: 32, hop: 160, patch: 2, dim: 16, depth: 1, seconds: 1.0}}
+method:
+  class_path: antiphon.methods.multitask.MultiTask
+  init_args: {{workers: {workers}, {more}, hidden: 16, channels: 8}}
+augment: {{augmentations: none}}
+optim: {{name: adamw, lr: 0.003}}
+train: {{batch: 8, watch_every: 50}}
+"""
+QUICK = {"seeds": 1, "resamples": 50, "retrieval_seconds": 2.0, "probes": [], "progress": False}
 FAST = {"points": 2, "seeds": 1, "resamples": 50, "retrieval_seconds": 2.0}
 
 
@@ -35,6 +52,11 @@ def small_recipes(tmp_path, monkeypatch):
     (folder / "tiny-small.yaml").write_text(TINY.format(lr=0.003))
     (folder / "other-small.yaml").write_text(TINY.format(lr=0.0003))
     (folder / "spoilt.yaml").write_text(TINY.format(lr=1e30))
+    for name, few, more in (
+        ("multitask-small", "[rms, zcr]", "weighting: uncertainty"),
+        ("pase-small", "[rms, lim]", "weighting: fixed, fixed: {rms: 0.5}"),
+    ):
+        (folder / f"{name}.yaml").write_text(TEACHERS.format(workers=few, more=more))
     monkeypatch.setattr(recipes, "FOLDER", folder)
 
 
@@ -105,7 +127,7 @@ def test_methods_are_compared_and_a_failing_one_does_not_end_the_others(tones, t
 
 def test_an_interrupted_study_goes_on_and_does_nothing_twice(tones, tmp_path, monkeypatch):
     out = str(tmp_path / "study")
-    probe, asked = compare_module.probe, []
+    probe, asked = _contest.probe, []
 
     def interrupted(run, *args, **kwargs):
         asked.append(run.digest)
@@ -113,7 +135,7 @@ def test_an_interrupted_study_goes_on_and_does_nothing_twice(tones, tmp_path, mo
             raise KeyboardInterrupt
         return probe(run, *args, **kwargs)
 
-    monkeypatch.setattr(compare_module, "probe", interrupted)
+    monkeypatch.setattr(_contest, "probe", interrupted)
     chosen = ["tiny-small", "other-small"]
     with pytest.raises(KeyboardInterrupt):
         compare(tones, out, "1s", chosen, progress=False, **FAST)
@@ -124,8 +146,8 @@ def test_an_interrupted_study_goes_on_and_does_nothing_twice(tones, tmp_path, mo
     assert len(asked) == 5  # of four snapshots; the interrupted one was asked for again
     assert asked[1] == asked[2] == digest
     table = (tmp_path / "study" / "table.json").read_bytes()
-    monkeypatch.setattr(compare_module, "probe", lambda *_, **__: pytest.fail("probed again"))
-    monkeypatch.setattr(compare_module._Contest, "_pace", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr(_contest, "probe", lambda *_, **__: pytest.fail("probed again"))
+    monkeypatch.setattr(_contest.Contest, "_pace", lambda *_: pytest.fail("tried again"))
     compare(tones, out, "1s", chosen, progress=False, **FAST)
     assert (tmp_path / "study" / "table.json").read_bytes() == table
 
@@ -178,3 +200,97 @@ def test_names_from_outside_are_text_on_the_page(tmp_path):
     html = page.write(tmp_path, "study").read_text()
     assert "<b>" not in html
     assert "var(--c0)" in draw(figure, [name])
+
+
+@pytest.fixture
+def six_steps(monkeypatch):
+    monkeypatch.setattr(_contest.Contest, "_calibrate", lambda *_: {"steps": 6})
+
+
+@pytest.mark.usefixtures("six_steps")
+def test_workers_are_taken_apart_and_compared_in_pairs(buried, tmp_path):
+    out = tmp_path / "study"
+    page = workers(buried, str(out), "1s", **QUICK)
+    table = json.loads((out / "table.json").read_text())
+    assert page.name == "workers.html"
+    assert {row["entry"]: row["workers"] for row in table["rows"]} == {
+        "all": "rms, zcr",
+        "only-rms": "rms",
+        "only-zcr": "zcr",
+        "speech": "rms, lim",
+    }  # all but rms is zcr alone, and the music set is all
+    assert not any(row["failed"] for row in table["rows"])
+    made = Run(out / "speech").config["method"]["init_args"]
+    assert (made["workers"], made["weighting"]) == (["rms", "lim"], "uncertainty")
+    every, alone = table["rows"][:2]
+    assert 0 < alone["map"] < 1
+    assert every["map minus all"] is None
+    assert alone["map minus all"] == pytest.approx(alone["map"] - every["map"], abs=1e-5)
+    assert alone["map minus all low"] <= alone["map minus all"] <= alone["map minus all high"]
+    html = page.read_text()
+    assert "One worker alone, against all: " in html
+    assert "All but one, against all: " in html
+    assert re.search(r"The speech set (is not|scores) [a-z ]+ the music set: [+−]0\.\d+ \[", html)
+    assert html.count("<svg") == 3  # the differences, and both scores of retrieval
+    files = (out / "table.csv").read_bytes(), page.read_bytes()
+    workers(buried, str(out), "1s", **QUICK)
+    assert ((out / "table.csv").read_bytes(), page.read_bytes()) == files
+
+
+@pytest.mark.usefixtures("six_steps")
+def test_every_weighting_stands_beside_the_plain_sum(tones, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(weighting_module, "get_args", lambda _: ("equal", "fixed", "pcgrad"))
+    page = weighting(tones, str(tmp_path / "a"), "1s", "pase-small", **QUICK | {"progress": True})
+    rows = json.loads((tmp_path / "a" / "table.json").read_text())["rows"]
+    assert [row["entry"] for row in rows] == ["equal", "fixed", "pcgrad"]
+    assert not any(row["failed"] for row in rows)
+    fixed = [Run(tmp_path / "a" / row["entry"]).config["method"]["init_args"] for row in rows]
+    assert [made["fixed"] for made in fixed] == [None, {"rms": 0.5}, None]
+    assert "Against the plain sum, " in page.read_text()
+    assert "minus equal" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("six_steps")
+def test_encoders_have_the_same_workers(tones, tmp_path):
+    settings = QUICK | {"retrieval_seconds": 3.0}
+    page = encoders(tones, str(tmp_path / "a"), "4s", "multitask-small", ["melcnn"], **settings)
+    own, other = json.loads((tmp_path / "a" / "table.json").read_text())["rows"]
+    assert (own["encoder"], other["encoder"]) == ("MelPatch", "MelCNN")
+    assert other["failed"] is None
+    assert "own, of 1 no difference is seen." in page.read_text()  # none is, between 1 and 1
+
+
+def test_studies_of_workers_need_some(tones, tmp_path):
+    for study in (workers, weighting, encoders):
+        with pytest.raises(ValueError, match="'tiny-small' is of CLMR, which has no workers"):
+            study(tones, str(tmp_path / "a"), "1s", "tiny-small")
+    with pytest.raises(ValueError, match="no encoder 'mel' here; there are: melcnn, pase"):
+        encoders(tones, str(tmp_path / "a"), "1s", "multitask-small", ["mel"])
+    (recipes.FOLDER / "lone.yaml").write_text(TEACHERS.format(workers="[lim]", more="error: l1"))
+    with pytest.raises(ValueError, match="lone has one worker, 'lim'"):
+        workers(tones, str(tmp_path / "a"), "1s", "lone")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize(
+    ("readings", "text"),
+    [
+        ("more less none", "1 of 3 score higher (a); 1 of 3 score lower (b); of 1 no difference"),
+        ("none none none", "of 3 no difference is seen"),
+        ("none unknown less", "1 of 3 score lower (c); of 1 no difference is seen; 1 can't be"),
+    ],
+)
+def test_words_say_what_the_intervals_do(readings, text, monkeypatch):
+    found = dict(zip("abc", readings.split(), strict=True))
+    monkeypatch.setattr(Pairs, "__init__", lambda self: None)
+    monkeypatch.setattr(Pairs, "reading", lambda self, name, other: found[name])
+    assert Pairs().count({name: name for name in "abc"}, "all").startswith(text)
+
+
+def test_bars_hold_names_from_outside(tmp_path):
+    name = "<b>&'\"</b>"
+    bars = [Bar(name, -0.1, -0.2, 0.0, 0.1), Bar("other", 0.1, None, None)]
+    svg = draw_bars(Bars(name, name, "x", bars, [(0.05, name)]))
+    assert "<b>" not in svg
+    assert "var(--c0)" in svg
+    assert "var(--c1)" in svg

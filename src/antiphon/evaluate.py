@@ -100,6 +100,7 @@ def probe(
     layer = None if layer == -1 else layer
     encoder.layer, encoder.pooling = layer, pooling or encoder.pooling
     widths = encoder.widths()
+    retrieval_seconds = max(retrieval_seconds, encoder.seconds)  # the same for all models
     packed = pack(dataset, encoder.sample_rate, cache, progress=progress)
     models = _models(encoder, run.config["seed"])
     models["random-init"].pooling = encoder.pooling

@@ -46,7 +46,7 @@ def launch(function: Callable[..., Any], processes: int, arguments: dict[str, An
     """
     try:
         call = pickle.dumps((function, arguments))  # not multiprocessing's: that shares the weights
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
+    except (pickle.PicklingError, AttributeError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"this can't be sent to other processes ({error}): move the class into a module, or "
             "start the whole script by torchrun"

@@ -39,7 +39,7 @@ def span_mask(items: int, frames: int, p: float, length: int, least: int = 2) ->
     spans = min(max(least, int(p * frames / length + torch.rand(()).item())), starts - 1)
     first = torch.rand(items, starts).topk(spans).indices
     hidden = _marked(first, frames, length)
-    return _exactly(hidden, int(hidden.sum(1).min()))
+    return _exactly(hidden, min(int(hidden.sum(1).min()), frames - 1))
 
 
 def block_mask(

@@ -90,6 +90,8 @@ def without_encoder(method: Method) -> dict[str, Any]:
     """A method's description; its encoder has one of its own."""
     described = describe(method)
     kept = {name: value for name, value in described["init_args"].items() if name != "encoder"}
+    if method.teacher_run is not None:
+        kept["teacher"] = str(Path(method.teacher_run).expanduser().resolve())
     return {"class_path": described["class_path"], "init_args": kept}
 
 

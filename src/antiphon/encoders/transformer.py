@@ -10,7 +10,6 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations
 
 from antiphon.distributed import world_size
 from antiphon.encoders import MaskableEncoder, Pooling
@@ -234,17 +233,24 @@ class _LogMel(nn.Module):
 
 
 class _Positions(nn.Module):
-    """One wide convolution, weight-normed, whose output is added: ``(B, F, D) -> (B, F, D)``."""
+    """One wide convolution, whose output is added: ``(B, F, D) -> (B, F, D)``.
+
+    Its weights are a direction and a length of each tap (Salimans and Kingma, "Weight
+    normalization", 2016). By hand, as torch's own can't be sent to other processes.
+    """
 
     def __init__(self, dim: int, kernel: int = 128) -> None:
         super().__init__()
-        convolution = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=_GROUPS)
-        nn.init.normal_(convolution.weight, std=(4 / (kernel * dim)) ** 0.5)
-        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
-        self.convolution = parametrizations.weight_norm(convolution, dim=2)
+        direction = torch.randn(dim, dim // _GROUPS, kernel) * (4 / (kernel * dim)) ** 0.5
+        self.direction = nn.Parameter(direction)
+        self.length = nn.Parameter(direction.norm(dim=(0, 1), keepdim=True))
+        self.bias = nn.Parameter(torch.zeros(dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.convolution(x.mT)[..., : x.shape[1]]).mT
+        weight = self.length * self.direction / self.direction.norm(dim=(0, 1), keepdim=True)
+        around = self.direction.shape[2] // 2
+        y = F.conv1d(x.mT, weight, self.bias, padding=around, groups=_GROUPS)
+        return F.gelu(y[..., : x.shape[1]]).mT
 
 
 class _StackedPositions(nn.Module):

@@ -132,6 +132,11 @@ class Data2Vec2(Method):
                 clean = self.encoder.features(batch.sound[0])
         hidden = numbers_of(mask).to(features.device)
         item = torch.arange(items, device=features.device).repeat_interleave(self.masks)
+        if self.centred and items == 1:
+            raise ValueError(
+                "centred: of one excerpt all is common, and nothing is left to learn: a larger "
+                "--train.batch, or --method.centred false"
+            )
         y = self.targets(clean)
         common = y.mean(0)
         place = common.square().mean() / y.square().mean().clamp_min(1e-12)

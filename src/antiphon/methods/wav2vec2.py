@@ -122,6 +122,8 @@ class Wav2Vec2(Method):
             c, q, codes, negatives = (x.flatten(0, 1)[None] for x in (c, q, codes, negatives))
         positive, negative = scores(c, q, codes, negatives, self.kappa)
 
+        nearest = negative.amax(2)
+        several = nearest.isfinite()  # else all others have the same code
         all_scores = torch.cat([positive[..., None], negative], 2)
         contrastive = (all_scores.logsumexp(2) - positive).mean()
         total = probabilities.numel()
@@ -134,7 +136,7 @@ class Wav2Vec2(Method):
             "contrastive": contrastive,
             "diversity": diversity,
             "penalty": penalty,
-            "accuracy": (positive > negative.amax(2)).float().mean(),
+            "accuracy": (several & (positive > nearest)).float().mean(),
             "code_perplexity": perplexity(counts),
             "temperature": self.quantiser.temperature,
         }

@@ -1,7 +1,7 @@
 """Studies: experiments of several runs, each of which ends in one table and one page.
 
 A study is one file of this package with a function of the same name, which returns the path of its
-page; its existence is enough. What they have in common is here, and in ``_page``.
+page; its existence is enough. What they have in common is here, in ``_contest`` and in ``_page``.
 """
 
 from __future__ import annotations

@@ -79,6 +79,44 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """A bar of a figure.
+
+    Attributes:
+        name: beside it.
+        value: its length.
+        low: the interval's lower end, if there is one.
+        high: the upper end.
+        other: a value to be marked on its row.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    other: float | None = None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Bars from nought, with intervals, one below the other.
+
+    Attributes:
+        title: of the figure.
+        caption: how it is to be read.
+        label: of the axis.
+        bars: from top to bottom.
+        levels: (value, name): drawn right across, dashed.
+    """
+
+    title: str
+    caption: str
+    label: str
+    bars: Sequence[Bar]
+    levels: Sequence[tuple[float, str]] = ()
+
+
+@dataclass(frozen=True)
 class Page:
     """All that a study shows.
 
@@ -98,7 +136,7 @@ class Page:
     notes: Sequence[str]
     columns: Sequence[Column]
     rows: Sequence[Row]
-    figures: Sequence[Figure]
+    figures: Sequence[Figure | Bars]
     about: Row = field(default_factory=dict)
     points: Row = field(default_factory=dict)
 
@@ -130,7 +168,8 @@ class Page:
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
             for line in cells
         ]
-        failed = [f"{row['recipe']}: {row['failed']}" for row in self.rows if row.get("failed")]
+        name = self.columns[0].key
+        failed = [f"{row[name]}: {row['failed']}" for row in self.rows if row.get("failed")]
         return "\n".join([*lines, *failed, "", self.lead])
 
     def _html(self) -> str:
@@ -143,11 +182,14 @@ class Page:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        names = list(dict.fromkeys(line.name for f in self.figures for line in f.lines))
+        lines = [f.lines for f in self.figures if isinstance(f, Figure)]
+        names = list(dict.fromkeys(line.name for several in lines for line in several))
         return environment.get_template("study.html").render(
             page=self,
             lines=[[_cell(column, row) for column in self.columns] for row in self.rows],
-            figures=[(figure, draw(figure, names)) for figure in self.figures],
+            figures=[
+                (f, draw(f, names) if isinstance(f, Figure) else draw_bars(f)) for f in self.figures
+            ],
         )
 
 
@@ -241,6 +283,46 @@ def draw(figure: Figure, names: Sequence[str]) -> str:
         axes.set_xlim(left=0)
         canvas.legend(loc="outside lower center", ncols=4, frameon=False, labelcolor=figures._INK)
         svg = figures._inline(canvas, f"{figure.title}. {figure.caption}")
+    return _in_page_colours(svg)
+
+
+def draw_bars(figure: Bars) -> str:
+    """The figure as an SVG element in the page's own colours."""
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+
+    from antiphon import figures
+
+    with matplotlib.rc_context(figures._STYLE):
+        canvas = Canvas(figsize=(7.6, 1.4 + 0.26 * len(figure.bars)), layout="constrained")
+        axes = canvas.subplots()
+        for row, bar in enumerate(figure.bars):
+            axes.barh(row, bar.value, height=0.62, color=_colour(0), alpha=0.45)
+            if bar.low is not None and bar.high is not None:
+                axes.plot([bar.low, bar.high], [row, row], color=figures._INK, linewidth=1.4)
+            if bar.other is not None:
+                axes.plot(bar.other, row, color=_colour(1), marker="D", markersize=4.5)
+        for number, (value, name) in enumerate(sorted(figure.levels)):
+            axes.axvline(value, color=figures._MUTED, linewidth=1, linestyle=(0, (4, 3)))
+            axes.annotate(
+                name,
+                (value, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(2, 2 + 10 * number),
+                textcoords="offset points",
+                color=figures._MUTED,
+            )
+        axes.axvline(0, color=figures._MUTED, linewidth=0.8)
+        axes.set_yticks(range(len(figure.bars)), [bar.name for bar in figure.bars])
+        axes.tick_params(axis="y", labelcolor=figures._INK)
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(figure.label)
+        svg = figures._inline(canvas, f"{figure.title}. {figure.caption}")
+    return _in_page_colours(svg)
+
+
+def _in_page_colours(svg: str) -> str:
     for number in range(_COLOURS):
         svg = svg.replace(_colour(number), f"var(--c{number})")
     return svg
