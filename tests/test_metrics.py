@@ -6,7 +6,8 @@ from hypothesis.extra import numpy as arrays
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 
 from antiphon import metrics
-from antiphon.metrics import interval, paired_interval, pr_auc, resample_groups, retrieval, roc_auc
+from antiphon.metrics import pr_auc, retrieval, roc_auc
+from antiphon.resampling import interval, paired_interval, resample_groups
 
 Y, S = np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])
 bounded = settings(max_examples=60, deadline=None, derandomize=True)

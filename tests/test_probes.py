@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
 from antiphon.folds import hold_out, repeated_group_folds
-from antiphon.metrics import accuracy, average_windows, interval, resample_groups
+from antiphon.metrics import accuracy, average_windows
 from antiphon.probes import (
     PROBES,
     LinearProbe,
@@ -25,6 +25,7 @@ from antiphon.probes import (
     class_probabilities,
     make_probe,
 )
+from antiphon.resampling import interval, resample_groups
 
 GTZAN = Path(__file__).parents[2] / "shared" / "data" / "gtzan"
 

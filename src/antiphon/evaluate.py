@@ -21,11 +21,12 @@ from antiphon.datasets import open as open_dataset
 from antiphon.encoders import Encoder, Layer, Pooling, random_init
 from antiphon.encoders.statistics import LogMelStatistics, MFCCStatistics
 from antiphon.files import write_atomically
-from antiphon.metrics import METRICS, Metric, average_windows, resample_groups, retrieval
+from antiphon.metrics import METRICS, average_windows, retrieval
 from antiphon.pack import Pack, pack
 from antiphon.probes import MIXING, GradientProbe, class_probabilities, make_probe
 from antiphon.progress import bar, say
 from antiphon.protocol import Fold, Protocol, divide, targets
+from antiphon.resampling import Metric, mean_of, resample_groups
 from antiphon.runs import Run
 from antiphon.scores import LAYER, WEIGHTED_SUM, detail_of, keep, score_rows
 from antiphon.windows import pack_windows, pick_device, vectors, window_length
@@ -34,7 +35,7 @@ ProbeName = Literal["linear", "mlp", "logistic", "knn"]
 
 
 @dataclass(frozen=True)
-class _Embedded:
+class Embedded:
     """One model's vectors of windows, and whose they are; several layers' stand side by side."""
 
     vectors: NDArray[np.float32]
@@ -106,8 +107,7 @@ def probe(
     models["random-init"].pooling = encoder.pooling
     models["random-init"].layer = None if layer == "all" else layer
     where = pick_device(device)
-    known = set(run.tracks.values())
-    heard = np.array([digest in known for digest in packed.digests])
+    heard = heard_by(run, packed)
     rows, details = [], []
     protocol = None
     if dataset.task != "none" and probes:
@@ -119,10 +119,10 @@ def probe(
     passes = len(models) * (2 if protocol else 1)
     with bar("embedding", passes, progress) as advance:
 
-        def embedded(seconds: float) -> dict[str, _Embedded]:
+        def embedded(seconds: float) -> dict[str, Embedded]:
             each = {}
             for name, model in models.items():
-                each[name] = _embed(model.to(where), packed, seconds)
+                each[name] = embed_excerpts(model.to(where), packed, seconds)
                 advance(1, name)
             return _by_layer(each.pop("pretrained"), widths) | each
 
@@ -160,10 +160,10 @@ def _models(encoder: Encoder, seed: int) -> dict[str, Encoder]:
     return {name: model.eval().requires_grad_(False) for name, model in models.items()}
 
 
-def _by_layer(embedded: _Embedded, widths: list[int]) -> dict[str, _Embedded]:
+def _by_layer(embedded: Embedded, widths: list[int]) -> dict[str, Embedded]:
     """The encoder's vectors taken apart by layer: the output's, or all, and all together."""
     columns = np.split(embedded.vectors, np.cumsum(widths)[:-1], axis=1)
-    layers = [_Embedded(vectors, embedded.owners) for vectors in columns]
+    layers = [Embedded(vectors, embedded.owners) for vectors in columns]
     found = {LAYER.format(n): layer for n, layer in enumerate(layers[:-1])}
     found["pretrained"] = layers[-1]
     if len(widths) > 1 and len(set(widths)) == 1:
@@ -171,28 +171,39 @@ def _by_layer(embedded: _Embedded, widths: list[int]) -> dict[str, _Embedded]:
     return found
 
 
-def _embed(encoder: Encoder, packed: Pack, seconds: float) -> _Embedded:
+def heard_by(run: Run, packed: Pack) -> NDArray[np.bool_]:
+    """Which tracks were pre-trained on: ``(tracks,)``."""
+    known = set(run.tracks.values())
+    return np.array([digest in known for digest in packed.digests])
+
+
+def asked_tracks(heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Those whose excerpts retrieval asks with: not pre-trained on, or all if there are none."""
+    return ~heard if not heard.all() else heard
+
+
+def embed_excerpts(encoder: Encoder, packed: Pack, seconds: float) -> Embedded:
+    """The vectors of all excerpts of so many seconds, or of as many as the encoder needs."""
     length = max(round(seconds * encoder.sample_rate), encoder.window)
     rows = list(vectors(encoder, pack_windows(packed, length)))
     owners = np.array([row.track for row in rows], dtype=np.int64)
-    return _Embedded(np.stack([row.vector for row in rows]), owners)
+    return Embedded(np.stack([row.vector for row in rows]), owners)
 
 
 def _retrieval_rows(
-    found: dict[str, _Embedded],
+    found: dict[str, Embedded],
     packed: Pack,
     dataset: Dataset,
     heard: NDArray[np.bool_],
     seconds: float,
     resamples: int,
 ) -> list[dict[str, Any]]:
-    """Ask with the excerpts of tracks that were not pre-trained on; with all if there are none."""
-    asked_tracks = ~heard if (~heard).any() else np.ones(len(packed), bool)
+    asked = asked_tracks(heard)
     owners = found["pretrained"].owners
-    alike = _Embedded(np.zeros((len(owners), 1), np.float32), owners)  # at chance, by ties
+    alike = Embedded(np.zeros((len(owners), 1), np.float32), owners)  # at chance, by ties
     found = {**found, "majority": alike}
     results = {
-        name: retrieval(e.vectors, owners, asked_tracks[owners])
+        name: retrieval(e.vectors, owners, asked[owners])
         for name, e in found.items()
         if e.layers == 1
     }
@@ -221,18 +232,14 @@ def _retrieval_rows(
             name: r.recall_at_1 if metric == "recall@1" else r.average_precision
             for name, r in results.items()
         }
-        metrics: dict[str, Metric] = {n: _mean_of(values) for n, values in hits.items()}
+        metrics: dict[str, Metric] = {n: mean_of(values) for n, values in hits.items()}
         rows += score_rows(metrics, drawn, {**about, "metric": metric})
     return rows
 
 
-def _mean_of(values: NDArray[np.float64]) -> Metric:
-    return lambda rows: float(values[rows].mean())
-
-
 def _probe_rows(
     probe_name: ProbeName,
-    found: dict[str, _Embedded],
+    found: dict[str, Embedded],
     packed: Pack,
     dataset: Dataset,
     y: NDArray[np.int64],
@@ -297,7 +304,7 @@ class _Replicated:
 def _predict(
     probe_name: str,
     dataset: Dataset,
-    embedded: _Embedded,
+    embedded: Embedded,
     y: NDArray[np.int64],
     groups: NDArray[Any],
     folds: list[Fold],
@@ -346,7 +353,7 @@ def _write_embeddings(
     run: Run,
     dataset: Dataset,
     packed: Pack,
-    embedded: _Embedded,
+    embedded: Embedded,
     heard: NDArray[np.bool_],
     layer: Layer | None,
 ) -> None:

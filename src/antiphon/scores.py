@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.datasets import Dataset
-from antiphon.metrics import METRICS, Metric, Resamples, percentiles
+from antiphon.metrics import METRICS
+from antiphon.resampling import Metric, Resamples, percentiles
 from antiphon.runs import Run
 
 MODELS = ("pretrained", "random-init", "log-mel", "mfcc", "majority")

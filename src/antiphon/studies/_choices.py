@@ -7,17 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from antiphon.evaluate import asked_tracks, embed_excerpts, heard_by
 from antiphon.methods.multitask import MultiTask
-from antiphon.metrics import resample_groups, retrieval
+from antiphon.metrics import retrieval
 from antiphon.pack import pack
 from antiphon.recipes import recipe
-from antiphon.report import beyond
+from antiphon.resampling import mean_of, paired_interval, resample_groups
 from antiphon.runs import Run
-from antiphon.scores import rounded, score_rows
+from antiphon.scores import rounded
 from antiphon.studies._contest import Standing, time_text
 from antiphon.studies._page import Bar, Bars, Column, Page, Row
 from antiphon.studies._rows import order, title
-from antiphon.windows import pack_windows, pick_device, vectors
+from antiphon.verdict import beyond
+from antiphon.windows import pick_device
 
 _UNDRAWN = {"difference": None, "low": None, "high": None}
 _UNTRAINED = {
@@ -61,13 +63,11 @@ class Pairs:
         if name == other or not a or not b or not a["groups"] or a["asked"] != b["asked"]:
             return dict(_UNDRAWN)
         drawn = resample_groups(np.array(a["groups"]), self.standing.terms.resamples)
-        values = {"pretrained": np.array(a["map"]), "other": np.array(b["map"])}
-        metrics = {key: _mean_of(value) for key, value in values.items()}
-        (paired,) = score_rows(metrics, drawn, {})[0]["paired"]
-        return {key: paired[key] for key in _UNDRAWN}
+        found = paired_interval(mean_of(np.array(a["map"])), mean_of(np.array(b["map"])), drawn)
+        return {key: rounded(value) for key, value in found._asdict().items()}
 
     def reading(self, name: str, other: str) -> str:
-        """Of the difference, see :func:`antiphon.report.beyond`."""
+        """Of the difference, see :func:`antiphon.verdict.beyond`."""
         return beyond(self.difference(name, other))
 
     def sentence(self, name: str, other: str, names: Mapping[str, str]) -> str:
@@ -125,15 +125,11 @@ class Pairs:
     def _answers(self, run: Run) -> Row:
         """The average precision of each excerpt that :func:`antiphon.probe` asks with."""
         terms, dataset = self.standing.terms, self.standing.dataset
-        encoder = run.encoder().eval().requires_grad_(False).to(pick_device(terms.device))
+        encoder = run.encoder().to(pick_device(terms.device))
         packed = pack(dataset, encoder.sample_rate, terms.cache, progress=False)
-        length = max(round(terms.retrieval_seconds * encoder.sample_rate), encoder.window)
-        rows = list(vectors(encoder, pack_windows(packed, length)))
-        owners = np.array([row.track for row in rows])
-        known = set(run.tracks.values())
-        unheard = np.array([digest not in known for digest in packed.digests])
-        asked = unheard if unheard.any() else ~unheard
-        found = retrieval(np.stack([row.vector for row in rows]), owners, asked[owners])
+        excerpts = embed_excerpts(encoder, packed, terms.retrieval_seconds)
+        owners, asked = excerpts.owners, asked_tracks(heard_by(run, packed))
+        found = retrieval(excerpts.vectors, owners, asked[owners])
         tracks = [packed.tracks[owners[query]] for query in found.queries]
         return {
             "asked": [[track.id, int(q)] for track, q in zip(tracks, found.queries, strict=True)],
@@ -246,7 +242,3 @@ def _differences(rows: Sequence[Row], gain: str, reference: str) -> Bars:
 
 def _reading(row: Row, key: str) -> str:
     return beyond({"low": row[f"{key} low"], "high": row[f"{key} high"]})
-
-
-def _mean_of(values: np.ndarray) -> Any:
-    return lambda rows: float(values[rows].mean())

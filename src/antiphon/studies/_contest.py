@@ -54,14 +54,28 @@ class Entry:
 
 @dataclass(frozen=True)
 class Terms:
-    """What is the same for all entries; see :func:`antiphon.studies.compare.compare`.
+    """What is the same for all entries of a study.
+
+    Args:
+        data: a folder, a table, ``demo``, or anything that ``antiphon data`` takes.
+        budget: training time of each: 90s, 10m, 2h.
+        points: how often each encoder is scored on its way, at equal distances; the end is one.
+        seed: of the training.
+        labels: "folder" makes the first sub-folder of each file its class.
+        probes: of the labels, if there are any.
+        seeds: how often each probe is fitted.
+        retrieval_seconds: length of the excerpts that are retrieved.
+        resamples: bootstrap resamples of the groups, for the 95 % intervals.
+        device: auto takes a GPU if there is one.
+        cache: where decoded audio is kept.
+        progress: show how far it is, and the table at the end.
 
     Raises:
         ValueError: the budget is no time, or there are no points.
     """
 
-    data: str | Dataset
-    budget: str
+    data: str | Dataset = "demo"
+    budget: str = "10m"
     points: int = 1
     seed: int = 0
     labels: Literal["folder"] | None = None

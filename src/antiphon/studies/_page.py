@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from antiphon.files import write_atomically, write_json
-from antiphon.report import beyond
+from antiphon.verdict import beyond
 
 Row = dict[str, Any]
 

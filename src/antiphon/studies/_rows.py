@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from antiphon.metrics import METRICS
-from antiphon.report import beyond
 from antiphon.runs import Run
+from antiphon.verdict import beyond
 
 Row = dict[str, Any]
 

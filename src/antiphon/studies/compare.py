@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from antiphon.datasets import Dataset
-from antiphon.evaluate import ProbeName
 from antiphon.recipes import names as recipe_names
-from antiphon.studies._contest import Device, Entry, Standing, Terms, hold, time_text
+from antiphon.studies._contest import Entry, Standing, Terms, hold, time_text
 from antiphon.studies._page import Column, Figure, Line, Page, Row
 from antiphon.studies._rows import VERDICTS, order, title
 
@@ -28,15 +26,7 @@ def compare(
     budget: str = "10m",
     recipes: list[str] | None = None,
     points: int = 4,
-    seed: int = 0,
-    labels: Literal["folder"] | None = None,
-    probes: Sequence[ProbeName] = ("linear",),
-    seeds: int = 3,
-    retrieval_seconds: float = 10.0,
-    resamples: int = 1000,
-    device: Device = "auto",
-    cache: str | None = None,
-    progress: bool = True,
+    **terms: Any,
 ) -> Path:
     """All methods under one budget: the same data, the same seconds, one table and one plot.
 
@@ -51,15 +41,7 @@ def compare(
         budget: training time of each recipe: 90s, 10m, 2h.
         recipes: which ones; default all whose names end in -small, and demo, which is CLMR.
         points: how often each encoder is scored on its way, at equal distances; the end is one.
-        seed: of the training.
-        labels: "folder" makes the first sub-folder of each file its class.
-        probes: of the labels, if there are any.
-        seeds: how often each probe is fitted.
-        retrieval_seconds: length of the excerpts that are retrieved.
-        resamples: bootstrap resamples of the groups, for the 95 % intervals.
-        device: auto takes a GPU if there is one.
-        cache: where decoded audio is kept.
-        progress: show how far it is, and the table at the end.
+        terms: what all studies have in common, see :class:`~antiphon.studies._contest.Terms`.
 
     Returns:
         The path of ``compare.html``; ``table.csv`` and ``table.json`` lie beside it.
@@ -67,23 +49,10 @@ def compare(
     Raises:
         ValueError: no such recipe or budget, the folder holds another study, or all methods fail.
     """
-    terms = Terms(
-        data=data,
-        budget=budget,
-        points=points,
-        seed=seed,
-        labels=labels,
-        probes=probes,
-        seeds=seeds,
-        retrieval_seconds=retrieval_seconds,
-        resamples=resamples,
-        device=device,
-        cache=cache,
-        progress=progress,
-    )
     chosen = recipes or [n for n in recipe_names() if n.endswith("-small") or n == "demo"]
     entries = [Entry(name, name) for name in chosen]
-    return hold("compare", entries, terms, out, _page, kind="method", key="recipe")
+    shared = Terms(data, budget, points, **terms)
+    return hold("compare", entries, shared, out, _page, kind="method", key="recipe")
 
 
 def _page(standing: Standing) -> Page:

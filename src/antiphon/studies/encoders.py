@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from antiphon.datasets import Dataset
-from antiphon.evaluate import ProbeName
 from antiphon.studies._choices import Pairs, choices_page, multitask
-from antiphon.studies._contest import Device, Entry, Standing, Terms, hold
+from antiphon.studies._contest import Entry, Standing, Terms, hold
 from antiphon.studies._page import Column, Page, Row
 
 _OWN = "own"
@@ -32,15 +30,7 @@ def encoders(
     budget: str = "2m",
     recipe: str = "multitask-small",
     chosen: list[str] | None = None,
-    seed: int = 0,
-    labels: Literal["folder"] | None = None,
-    probes: Sequence[ProbeName] = ("linear",),
-    seeds: int = 3,
-    retrieval_seconds: float = 10.0,
-    resamples: int = 1000,
-    device: Device = "auto",
-    cache: str | None = None,
-    progress: bool = True,
+    **terms: Any,
 ) -> Path:
     """The same workers on encoders that hear the waveform, learned filters, or log-mel.
 
@@ -51,18 +41,10 @@ def encoders(
     Args:
         data: a folder, a table, ``demo``, or anything that ``antiphon data`` takes.
         out: the study's folder, with a run of each encoder in it.
-        budget: training time of each encoder: 90s, 10m, 2h.
+        budget: training time of each: 90s, 10m, 2h.
         recipe: of MultiTask: its encoder, its workers and their weighting.
         chosen: which ones beside the recipe's own, of melcnn, pase and samplecnn; default all.
-        seed: of the training.
-        labels: "folder" makes the first sub-folder of each file its class.
-        probes: of the labels, if there are any.
-        seeds: how often each probe is fitted.
-        retrieval_seconds: length of the excerpts that are retrieved.
-        resamples: bootstrap resamples of the groups, for the 95 % intervals.
-        device: auto takes a GPU if there is one.
-        cache: where decoded audio is kept.
-        progress: show how far it is, and the table at the end.
+        terms: what all studies have in common, see :class:`~antiphon.studies._contest.Terms`.
 
     Returns:
         The path of ``encoders.html``; ``table.csv`` and ``table.json`` lie beside it.
@@ -71,19 +53,6 @@ def encoders(
         ValueError: the recipe is not of MultiTask, no such budget or encoder, the folder holds
             another study, or all encoders fail.
     """
-    terms = Terms(
-        data=data,
-        budget=budget,
-        seed=seed,
-        labels=labels,
-        probes=probes,
-        seeds=seeds,
-        retrieval_seconds=retrieval_seconds,
-        resamples=resamples,
-        device=device,
-        cache=cache,
-        progress=progress,
-    )
     multitask(recipe)
     if unknown := sorted(set(chosen or []) - set(_MADE)):
         raise ValueError(f"there is no encoder {unknown[0]!r} here; there are: {', '.join(_MADE)}")
@@ -106,7 +75,9 @@ def encoders(
             ],
         )
 
-    return hold("encoders", entries, terms, out, page, kind="encoder", recipe=recipe)
+    return hold(
+        "encoders", entries, Terms(data, budget, **terms), out, page, kind="encoder", recipe=recipe
+    )
 
 
 def _answer(pairs: Pairs) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, get_args
 
 from antiphon.datasets import Dataset
-from antiphon.evaluate import ProbeName
 from antiphon.studies._choices import Pairs, choices_page, multitask
-from antiphon.studies._contest import Device, Entry, Standing, Terms, hold
+from antiphon.studies._contest import Entry, Standing, Terms, hold
 from antiphon.studies._page import Page, Row
 from antiphon.weighting import Scheme
 
@@ -21,15 +19,7 @@ def weighting(
     out: str = "runs/weighting",
     budget: str = "2m",
     recipe: str = "multitask-small",
-    seed: int = 0,
-    labels: Literal["folder"] | None = None,
-    probes: Sequence[ProbeName] = ("linear",),
-    seeds: int = 3,
-    retrieval_seconds: float = 10.0,
-    resamples: int = 1000,
-    device: Device = "auto",
-    cache: str | None = None,
-    progress: bool = True,
+    **terms: Any,
 ) -> Path:
     """Every weighting of the losses on the same workers, beside their plain sum.
 
@@ -39,17 +29,9 @@ def weighting(
     Args:
         data: a folder, a table, ``demo``, or anything that ``antiphon data`` takes.
         out: the study's folder, with a run of each weighting in it.
-        budget: training time of each weighting: 90s, 10m, 2h.
+        budget: training time of each: 90s, 10m, 2h.
         recipe: of MultiTask: its encoder and its workers.
-        seed: of the training.
-        labels: "folder" makes the first sub-folder of each file its class.
-        probes: of the labels, if there are any.
-        seeds: how often each probe is fitted.
-        retrieval_seconds: length of the excerpts that are retrieved.
-        resamples: bootstrap resamples of the groups, for the 95 % intervals.
-        device: auto takes a GPU if there is one.
-        cache: where decoded audio is kept.
-        progress: show how far it is, and the table at the end.
+        terms: what all studies have in common, see :class:`~antiphon.studies._contest.Terms`.
 
     Returns:
         The path of ``weighting.html``; ``table.csv`` and ``table.json`` lie beside it.
@@ -58,19 +40,6 @@ def weighting(
         ValueError: the recipe is not of MultiTask, no such budget, the folder holds another study,
             or all weightings fail.
     """
-    terms = Terms(
-        data=data,
-        budget=budget,
-        seed=seed,
-        labels=labels,
-        probes=probes,
-        seeds=seeds,
-        retrieval_seconds=retrieval_seconds,
-        resamples=resamples,
-        device=device,
-        cache=cache,
-        progress=progress,
-    )
     made = multitask(recipe)
     entries = []
     for scheme in get_args(Scheme):
@@ -97,7 +66,15 @@ def weighting(
             ],
         )
 
-    return hold("weighting", entries, terms, out, page, kind="weighting", recipe=recipe)
+    return hold(
+        "weighting",
+        entries,
+        Terms(data, budget, **terms),
+        out,
+        page,
+        kind="weighting",
+        recipe=recipe,
+    )
 
 
 def _answer(pairs: Pairs) -> str:

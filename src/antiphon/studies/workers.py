@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from antiphon.datasets import Dataset
-from antiphon.evaluate import ProbeName
 from antiphon.studies._choices import Pairs, choices_page, multitask
-from antiphon.studies._contest import Device, Entry, Standing, Terms, hold
+from antiphon.studies._contest import Entry, Standing, Terms, hold
 from antiphon.studies._page import Column, Page, Row
 
 _SPEECH, _MUSIC = "pase-small", "multitask-small"
@@ -21,15 +19,7 @@ def workers(
     out: str = "runs/workers",
     budget: str = "2m",
     recipe: str = "multitask-small",
-    seed: int = 0,
-    labels: Literal["folder"] | None = None,
-    probes: Sequence[ProbeName] = ("linear",),
-    seeds: int = 3,
-    retrieval_seconds: float = 10.0,
-    resamples: int = 1000,
-    device: Device = "auto",
-    cache: str | None = None,
-    progress: bool = True,
+    **terms: Any,
 ) -> Path:
     """Each worker alone, all but one, all of them, and a speech set against a music set.
 
@@ -40,17 +30,9 @@ def workers(
     Args:
         data: a folder, a table, ``demo``, or anything that ``antiphon data`` takes.
         out: the study's folder, with a run of each choice in it.
-        budget: training time of each choice: 90s, 10m, 2h.
+        budget: training time of each: 90s, 10m, 2h.
         recipe: of MultiTask: its encoder, its weighting, and the workers that are taken apart.
-        seed: of the training.
-        labels: "folder" makes the first sub-folder of each file its class.
-        probes: of the labels, if there are any.
-        seeds: how often each probe is fitted.
-        retrieval_seconds: length of the excerpts that are retrieved.
-        resamples: bootstrap resamples of the groups, for the 95 % intervals.
-        device: auto takes a GPU if there is one.
-        cache: where decoded audio is kept.
-        progress: show how far it is, and the table at the end.
+        terms: what all studies have in common, see :class:`~antiphon.studies._contest.Terms`.
 
     Returns:
         The path of ``workers.html``; ``table.csv`` and ``table.json`` lie beside it.
@@ -59,19 +41,6 @@ def workers(
         ValueError: the recipe is not of MultiTask or has one worker, no such budget, the folder
             holds another study, or all choices fail.
     """
-    terms = Terms(
-        data=data,
-        budget=budget,
-        seed=seed,
-        labels=labels,
-        probes=probes,
-        seeds=seeds,
-        retrieval_seconds=retrieval_seconds,
-        resamples=resamples,
-        device=device,
-        cache=cache,
-        progress=progress,
-    )
     own = tuple(multitask(recipe)["workers"])
     if len(own) < 2:
         raise ValueError(f"{recipe} has one worker, {own[0]!r}: there is nothing to choose from")
@@ -89,7 +58,7 @@ def workers(
     return hold(
         "workers",
         plan.entries,
-        terms,
+        Terms(data, budget, **terms),
         out,
         plan.page,
         kind="choice of workers",
