@@ -161,3 +161,31 @@ def test_the_survey_of_splits_and_leaks(tmp_path, capsys):
     assert found.straddling == {"g1": ("test", "train")}
     assert cli.main(["data", str(tmp_path / "t.csv"), "--json"]) == 0
     assert '"g1"' in capsys.readouterr().out
+
+
+def test_options_stand_before_the_colon(tmp_path, monkeypatch):
+    def load(path: str | None, split: str = "full") -> Dataset:
+        return Dataset("known", (Track("a", f"{path}/a.wav"),), convention=split)
+
+    monkeypatch.setattr("antiphon.datasets.folder.load", load)
+    assert datasets.open("folder:/some,where:else").tracks[0].path == "/some,where:else/a.wav"
+    cleaned = datasets.open("folder,split=clean:/x")
+    assert (cleaned.name, cleaned.convention) == ("known,split=clean", "clean")
+    for wrong in ("folder,spilt=clean:/x", "folder,split:/x", "folder,split=:/x"):
+        with pytest.raises(ValueError, match="its options are: split="):
+            datasets.open(wrong)
+
+
+def test_the_hash_of_splits():
+    a, b, c = (Track(i, f"{i}.wav") for i in "abc")
+    hashes = {
+        Dataset("x", (a, b, c), splits=splits).splits_hash
+        for splits in (
+            {},
+            {"train": ("a", "b"), "test": ("c",)},
+            {"train": ("a",), "test": ("b", "c")},
+            {"train": ("a",), "test": ("c",)},
+            {"train": ("b", "a"), "test": ("c",)},  # as the first but one
+        )
+    }
+    assert len(hashes) == 4

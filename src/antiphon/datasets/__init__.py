@@ -6,13 +6,15 @@ name is the data set's. :func:`open` finds it by that name, or reads a folder or
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
+import json
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 Task = Literal["none", "multiclass", "multilabel"]
 
@@ -46,6 +48,16 @@ class Track:
 class Dataset:
     """A named list of tracks with classes, a task and named splits.
 
+    Attributes:
+        name: of the data set, with the options that it was opened with.
+        tracks: in a fixed order.
+        task: found out by the labels if it isn't given.
+        classes: every class, in the order of the columns of labels; sorted if they aren't given.
+        splits: the ids of the members of each: train, valid and test where there are such.
+        convention: the name of this way to split, where a data set has several.
+        left_out: ids of what its owners distribute and this isn't, and why.
+        citation, licence, homepage: the owners' words.
+
     >>> tracks = (Track("a", "a.wav", ("jazz",)), Track("b", "b.wav", ("rock",)))
     >>> dataset = Dataset("two", tracks, splits={"train": ("a",), "test": ("b",)})
     >>> dataset.task, dataset.classes, len(dataset.split("test"))
@@ -57,6 +69,8 @@ class Dataset:
     task: Task | None = None
     classes: tuple[str, ...] = ()
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    convention: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
     citation: str = ""
     licence: str = ""
     homepage: str = ""
@@ -103,6 +117,21 @@ class Dataset:
             splits={name: self.splits[name]},
         )
 
+    @property
+    def splits_hash(self) -> str:
+        """Twelve digits that tell which tracks are in which split, whatever their order.
+
+        >>> tracks = (Track("a", "a.wav"), Track("b", "b.wav"))
+        >>> Dataset("two", tracks).splits_hash == Dataset("2", tracks[::-1]).splits_hash
+        True
+        >>> Dataset("two", tracks, splits={"train": ("a",)}).splits_hash
+        'f0308ca37304'
+        """
+        splits = self.splits or {"all": tuple(track.id for track in self.tracks)}
+        members = {name: sorted(ids) for name, ids in splits.items()}
+        text = json.dumps(members, sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
     def straddling(self) -> dict[str, tuple[str, ...]]:
         """The groups that have tracks in more than one split, and in which."""
         where: dict[str, set[str]] = {}
@@ -129,10 +158,11 @@ def open(spec: str | Dataset, labels: Literal["folder"] | None = None) -> Datase
 
     Args:
         spec: ``demo``, ``NAME:PATH``, a folder, or a ``.csv``, ``.tsv`` or ``.parquet`` table.
+            What its file offers more is named before the colon: ``mtat,split=clean:PATH``.
         labels: ``folder`` makes the first sub-folder of each file its class.
 
     Raises:
-        ValueError: nothing of that name; lists the names there are.
+        ValueError: nothing of that name, or no such option; lists those there are.
         FileNotFoundError: no such folder or table, or no recordings in it.
 
     >>> open("demo").task
@@ -140,10 +170,12 @@ def open(spec: str | Dataset, labels: Literal["folder"] | None = None) -> Datase
     """
     if isinstance(spec, Dataset):
         return spec
-    name, colon, path = str(spec).partition(":")
+    called, colon, path = str(spec).partition(":")
+    name, *words = called.split(",")
     if name in names() and (colon or not path):
         where: str | None = path or None
     else:
+        words = []
         where = str(Path(spec).expanduser()) if "://" not in spec else spec
         suffix = Path(where).suffix.lower()
         name = "table" if suffix in {".csv", ".tsv", ".parquet"} else "folder"
@@ -153,11 +185,25 @@ def open(spec: str | Dataset, labels: Literal["folder"] | None = None) -> Datase
                 f"the names are: {', '.join(names())} (say NAME or NAME:PATH)"
             )
     load = importlib.import_module(f"{__name__}.{name}").load
-    options: dict[str, Any] = {}
+    options = _options(name, load, words)
     if labels:
         if "labels" not in inspect.signature(load).parameters:
             raise ValueError(
                 f"data set {name!r} has labels of its own; leave out labels={labels!r}"
             )
         options["labels"] = labels
-    return load(where, **options)
+    dataset: Dataset = load(where, **options)
+    return replace(dataset, name=",".join([dataset.name, *words])) if words else dataset
+
+
+def _options(name: str, load: Callable[..., Dataset], words: list[str]) -> dict[str, str]:
+    """What stands between a data set's name and the colon, held to its loader's arguments."""
+    offered = [n for n in inspect.signature(load).parameters if n not in ("path", "labels")]
+    options = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in offered or not value:
+            have = ", ".join(f"{n}=..." for n in offered) or "none"
+            raise ValueError(f"data set {name!r} has no option {word!r}; its options are: {have}")
+        options[key] = value
+    return options
