@@ -93,6 +93,18 @@ class TestTargets:
                     wanted[item, :, channel] += normed / 2
         torch.testing.assert_close(played.targets(frames()), wanted)
 
+    def test_over_channels_keep_what_tells_excerpts_apart(self):
+        played = method(top=2, normalise="channels")
+        wanted = torch.zeros(3, FRAMES, DIM, dtype=torch.float64)
+        for block in played.teacher.feed_forward(frames())[1:]:
+            centred = block - block.mean(2, keepdim=True)
+            wanted += centred / (block.var(2, correction=0, keepdim=True) + 1e-5).sqrt() / 2
+        found = played.targets(frames())
+        torch.testing.assert_close(found, wanted)
+        assert found.mean(1).abs().mean() > 0.01
+        with pytest.raises(ValueError, match="time or channels"):
+            method(normalise="batch")
+
     def test_constant_frames_show_in_the_log(self, monkeypatch):
         played = method()
         still = torch.ones(3, FRAMES, DIM, dtype=torch.float64)

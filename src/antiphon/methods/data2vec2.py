@@ -56,6 +56,9 @@ class Data2Vec2(Method):
         adjust: as many more blocks, as a share, since blocks overlap.
         inverse: choose the blocks that stay, rather than those that are hidden.
         top: K, blocks whose outputs are averaged; all where there are fewer.
+        normalise: each block's outputs, before they are averaged: "time" takes a channel's mean over
+            the excerpt away, as in the papers, and with it what tells excerpts apart; "channels"
+            (layer norm, ours) keeps that.
         decay: d in teacher = d * teacher + (1 - d) * encoder, at first, and at the end
             of its rise.
         rise: share of the steps in which d rises linearly.
@@ -84,6 +87,7 @@ class Data2Vec2(Method):
         adjust: float = 0.05,
         inverse: bool = True,
         top: int = 8,
+        normalise: Literal["time", "channels"] = "time",
         decay: tuple[float, float] = (0.999, 0.99999),
         rise: float = 0.1875,
         centred: bool = False,
@@ -94,6 +98,8 @@ class Data2Vec2(Method):
         super().__init__(encoder)
         if masks < 1 or top < 1:
             raise ValueError(f"masks and top must be at least 1, got {masks} and {top}")
+        if normalise not in ("time", "channels"):
+            raise ValueError(f"normalise is time or channels, not {normalise!r}")
         if not all(0 <= d <= 1 for d in decay):
             raise ValueError(f"decay is from 0 (copy the encoder) to 1 (stand still), got {decay}")
         if hide == "drop" and not decoder_depth:
@@ -106,7 +112,7 @@ class Data2Vec2(Method):
                 f"the decoder's convolutions have {_GROUPS} groups: the encoder's width "
                 f"({encoder.dim}) and decoder_dim ({decoder_dim}) must be multiples of that"
             )
-        self.masks, self.hide, self.top = masks, hide, top
+        self.masks, self.hide, self.top, self.normalise = masks, hide, top, normalise
         self.p, self.length, self.adjust, self.inverse = p, length, adjust, inverse
         self.decay, self.rise, self.centred = tuple(decay), rise, centred
         self.dropout = nn.Dropout(decoder_dropout)
@@ -160,10 +166,13 @@ class Data2Vec2(Method):
     def targets(self, features: Tensor) -> Tensor:
         """What the teacher makes of local frames: y, ``(B, F, C) -> (B, F, D)``.
 
-        Each channel's mean over time is 0; its deviation is 1 if the blocks agree, else less.
+        Each channel's mean over time (or each frame's over channels, as ``normalise`` says) is 0;
+        its deviation is 1 if the blocks agree, else less.
         """
         top = self.teacher.feed_forward(features)[-self.top :]
         wide = [block if block.itemsize > 4 else block.float() for block in top]
+        if self.normalise == "channels":
+            return torch.stack([functional.layer_norm(b, b.shape[2:]) for b in wide]).mean(0)
         return torch.stack([functional.instance_norm(block.mT) for block in wide]).mean(0).mT
 
     def predict(self, features: Tensor, mask: Tensor, hidden: Tensor) -> Tensor:
