@@ -56,9 +56,9 @@ class Data2Vec2(Method):
         adjust: as many more blocks, as a share, since blocks overlap.
         inverse: choose the blocks that stay, rather than those that are hidden.
         top: K, blocks whose outputs are averaged; all where there are fewer.
-        normalise: each block's outputs, before they are averaged: "time" takes a channel's mean over
-            the excerpt away, as in the papers, and with it what tells excerpts apart; "channels"
-            (layer norm, ours) keeps that.
+        normalise: each block's outputs, before they are averaged. "time" takes a channel's mean
+            over the excerpt away, as in the papers, and with it what tells excerpts apart;
+            "channels" (layer norm, ours) keeps that.
         decay: d in teacher = d * teacher + (1 - d) * encoder, at first, and at the end
             of its rise.
         rise: share of the steps in which d rises linearly.
