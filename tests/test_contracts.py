@@ -26,8 +26,8 @@ ORDER = [
     "masking", "quantiser", "targets", "weighting", "workers", "methods", "gradcache", "optim",
     "watch", "runs", "importing", "settings", "cards", "journal", "devices", "train", "windows",
     "tables", "embed", "hear", "metrics", "resampling", "folds", "subsets", "probes", "protocol",
-    "scores", "evaluate", "maps", "figures", "verdict", "report", "options", "recipes", "studies", "demo",
-    "cli", "__main__",
+    "scores", "evaluate", "maps", "figures", "verdict", "report", "options", "recipes", "studies",
+    "demo", "cli", "__main__",
 ]  # fmt: skip
 
 
