@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from antiphon import features, workers
+from antiphon.encoders.melcnn import MelCNN
 from antiphon.encoders.melpatch import MelPatch
+from antiphon.encoders.pase import PASE
 from antiphon.encoders.samplecnn import SampleCNN
 from antiphon.excerpts import Batch
 from antiphon.losses import nt_xent
@@ -258,3 +261,59 @@ def test_too_few_frames_are_refused(name):
     with pytest.raises(ValueError, match=f"{name}.*SampleCNN makes 1 of 2.592 s"):
         workers.make(name, SampleCNN(8000))
     workers.make("contrastive", SampleCNN(8000))
+
+
+class TestPlaces:
+    """Targets are made where a frame listens."""
+
+    @pytest.mark.parametrize(
+        "encoder",
+        [
+            MelCNN(seconds=6.0),
+            MelPatch(patch=2, seconds=3.0),
+            PASE(width=0.125),
+            SampleCNN(22050, frames=81),
+            SampleCNN(16000, frames=60),
+            SampleCNN(16000, frames=20),
+            SampleCNN(8000, frames=64),
+        ],
+        ids=lambda encoder: f"{type(encoder).__name__}-{encoder.sample_rate}-{encoder.hop}",
+    )
+    def test_a_frame_hears_around_its_own_hop(self, encoder):
+        encoder = copy.deepcopy(encoder).double().eval()
+        sound = torch.randn(4, 1, encoder.window, dtype=torch.float64, requires_grad=True)
+        frames = encoder(sound)
+        middle = frames.shape[1] // 2
+        (frames[:, middle] * torch.randn_like(frames[:, middle])).sum().backward()
+        weight = sound.grad.square().mean((0, 1))
+        centre = (weight * (torch.arange(len(weight)) + 0.5)).sum() / weight.sum()
+        told = encoder.offset + (middle + 0.5) * encoder.hop
+        assert abs(centre - told) < 0.3 * encoder.hop + 0.02 * encoder.sample_rate
+
+    def test_targets_follow_the_offset(self, monkeypatch):
+        encoder = MelPatch(patch=2)
+        click = torch.zeros(1, 1, encoder.window)
+        click[..., 24000:24200] = 0.5
+        there = {}
+        for offset in (0.0, -10.0 * encoder.hop):
+            encoder.offset = offset
+            worker = workers.make("rms", encoder)
+            there[offset] = worker.targets(click, encoder.window // encoder.hop)[0, :, 0].argmax()
+        assert there[-10.0 * encoder.hop] - there[0.0] == 10
+
+
+class TestTempogram:
+    def test_no_period_is_longer_than_half_an_excerpt(self):
+        worker = workers.make("tempogram", MelPatch(patch=2, seconds=3.0))
+        assert worker.feature.dim == 75  # of 20 ms
+        assert workers.make("tempogram", MelPatch(seconds=20.0)).feature.dim == 384
+
+    def test_what_hardly_moves_is_not_made_loud(self):
+        encoder = MelPatch(patch=2, seconds=3.0)
+        worker = workers.make("tempogram", encoder)
+        sound = torch.randn(16, 1, encoder.window) * (torch.rand(16, 1, encoder.window) < 0.01)
+        worker.prepare([sound])
+        variance = worker.targets(sound, encoder.window // encoder.hop).flatten(0, 1).var(0)
+        assert variance.mean() == pytest.approx(1, abs=0.3)
+        assert variance[-5:].max() < 0.1  # the window leaves nearly nothing of the longest
+        assert variance[0] < 1e-6  # 1 without lag

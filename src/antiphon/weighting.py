@@ -64,7 +64,10 @@ class Fixed(Weighting):
         super().__init__(tasks)
         weights = weights or {}
         if unknown := sorted(set(weights) - set(tasks)):
-            raise ValueError(f"weights of {unknown}, who are not among {list(tasks)}")
+            raise ValueError(
+                f"fixed weights of {unknown}, who are not among {list(tasks)}: name these in "
+                "--method.fixed, or say --method.fixed {} for weights of 1"
+            )
         chosen = torch.tensor([float(weights.get(name, 1.0)) for name in tasks])
         if not ((chosen >= 0) & chosen.isfinite()).all():
             raise ValueError(f"weights must be 0 or more, got {dict(weights)}")
@@ -78,11 +81,11 @@ class Fixed(Weighting):
 class InverseMean(Weighting):
     """Each loss by its running mean: sum_i L_i / mean(L_i), so that each counts 1 in the end.
 
-    Takes off the units of the losses and nothing else; ours. The mean is that of all steps up to
+    Takes off the units of the losses and nothing else; ours. The mean is that of all batches up to
     ``horizon`` of them, and exponential from there.
 
     Args:
-        horizon: steps that the mean remembers.
+        horizon: batches that the mean remembers.
     """
 
     mean: Tensor
@@ -150,15 +153,16 @@ class GradNorm(Weighting):
         total = (weights * torch.stack(losses)).sum()
         if self.training and h.requires_grad:
             norms = products(gradients(losses, h)).diagonal().sqrt()
-            self._move(weights * norms, measured(losses))
+            self._move(weights, weights * norms, measured(losses))
         return total, weights
 
-    def _move(self, norms: Tensor, values: Tensor) -> None:
+    def _move(self, weights: Tensor, norms: Tensor, values: Tensor) -> None:
         self.first.copy_(torch.where(self.first > 0, self.first, values))
         fallen = values / self.first.clamp_min(1e-8)
         r = fallen / fallen.mean().clamp_min(1e-8)
         mean = norms.mean().clamp_min(1e-20)
-        self.v -= self.rate * norms / mean * torch.sign(norms - mean * r**self.alpha)
+        down = norms * torch.sign(norms - mean * r**self.alpha)
+        self.v -= self.rate / mean * (down - weights / len(weights) * down.sum())
 
 
 class DynamicAverage(Weighting):
@@ -166,11 +170,11 @@ class DynamicAverage(Weighting):
 
     Liu, Johns and Davison, "End-to-end multi-task learning with attention" (2019), eq. 7:
     w_i = T softmax(r_i / temperature) of T tasks, where r_i is the mean loss of the last period by
-    that of the one before. The paper's period is an epoch; here it is some steps. Until two have
+    that of the one before. The paper's period is an epoch; here it is some batches. Until two have
     passed, all weights are 1.
 
     Args:
-        period: steps.
+        period: batches.
         temperature: 2 in the paper; the higher, the more alike the weights.
     """
 
@@ -295,6 +299,7 @@ def make(
         raise ValueError(f"there is no weighting {scheme!r}; there are: {', '.join(kinds)}")
     if (scheme == "fixed") != (weights is not None):
         raise ValueError(
-            f"the weighting is {scheme!r} and the fixed weights are {weights}: they belong together"
+            f"the weighting is {scheme!r} and the fixed weights are {weights}, which belong "
+            "together: --method.weighting fixed, or --method.fixed null"
         )
     return Fixed(tasks, weights) if weights is not None else kinds[scheme](tasks)

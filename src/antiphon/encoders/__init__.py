@@ -28,6 +28,8 @@ class Encoder(nn.Module, Configured, ABC):
         hop: samples from one frame to the next.
         dim: D, the width of a frame.
         window: the shortest waveform it takes, and the one it was made for, in samples.
+        offset: sample at which the hop around frame 0 begins: frame f is about the samples from
+            offset + f * hop on, for a hop. For targets that have to fit.
         causal: whether frame f depends on nothing after it.
         pooling: how :meth:`embed` makes one vector of the frames.
         layer: whose frames :meth:`embed` takes: None or -1 the output, a number one of
@@ -38,6 +40,7 @@ class Encoder(nn.Module, Configured, ABC):
     hop: int
     dim: int
     window: int
+    offset: float = 0.0
     causal: bool = False
     pooling: Pooling = "mean"
     layer: Layer | None = None

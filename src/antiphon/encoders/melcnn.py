@@ -47,6 +47,7 @@ class MelCNN(Encoder):
         self.sample_rate, self.pooling = sample_rate, pooling
         self.window = round(seconds * sample_rate)
         self.hop = 16 * self.front_end.hop
+        self.offset = -self.hop / 2  # a frame is centred on every sixteenth mel frame
         self.dim = 8 * channels
         widths = (1, channels, 2 * channels, 4 * channels, 8 * channels)
         blocks = [

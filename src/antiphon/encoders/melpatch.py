@@ -52,6 +52,7 @@ class MelPatch(Encoder):
         self.sample_rate, self.pooling, self.dim, self.patch = sample_rate, pooling, dim, patch
         self.window = round(seconds * sample_rate)
         self.hop = patch * self.front_end.hop
+        self.offset = -self.front_end.hop / 2  # mel frames are centred on multiples of their hop
         self.to_patches = nn.Linear(patch * bands, dim)
         self.norm = nn.LayerNorm(dim)
         self.blocks = nn.ModuleList(_Block(dim, kernel) for _ in range(depth))

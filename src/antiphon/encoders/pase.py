@@ -50,6 +50,7 @@ class PASE(Encoder):
     """
 
     hop = 160
+    offset = -80.0  # every convolution is centred on the first of its stride
 
     def __init__(
         self,

@@ -83,6 +83,8 @@ class SampleCNN(Encoder):
                 "take padding='same'"
             )
         self.hop = self.window // frames
+        even = sum(size % 2 == 0 for size in pools[kept:])
+        self.offset = even * self.hop / 2  # of an even kernel, half a frame more lies behind
         self.dim = _CHANNELS[-1]
         blocks = [_Block(1, 128, 3, stride=3)]
         channels = zip((128, *_CHANNELS), _CHANNELS, strict=False)

@@ -22,6 +22,9 @@ class Feature(nn.Module, Configured, ABC):
         hop: samples from one frame to the next.
         dim: numbers in a frame.
 
+    Attributes:
+        one_scale: its numbers are of one kind, and their sizes mean something beside each other.
+
     Raises:
         ValueError: no such rate or hop.
 
@@ -32,6 +35,7 @@ class Feature(nn.Module, Configured, ABC):
     sample_rate: int
     hop: int
     dim: int
+    one_scale: bool = False
 
     def __init__(self, sample_rate: int, hop: int, dim: int) -> None:
         super().__init__()

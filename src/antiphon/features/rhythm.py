@@ -72,6 +72,7 @@ class Tempogram(Feature):
     torch.Size([2, 32, 100])
     """
 
+    one_scale = True
     window: Tensor
     ramp: Tensor
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,6 +14,14 @@ from antiphon.studies._page import Page, Row
 from antiphon.weighting import Scheme
 
 _EQUAL = "equal"
+_KINDS = {
+    "timbre": ("log-power", "log-mel", "mfcc", "gammatone", "contrast", "flatness", "zcr"),
+    "harmony": ("cqt", "chroma-stft", "chroma-cqt", "f0"),
+    "rhythm": ("onset", "tempogram"),
+    "level": ("rms",),
+    "sound": ("waveform",),
+    "comparison": ("lim", "gim", "spc", "contrastive"),
+}
 
 
 def weighting(
@@ -23,8 +33,9 @@ def weighting(
 ) -> Path:
     """Every weighting of the losses on the same workers, beside their plain sum.
 
-    The same encoder, data and seconds for all; "fixed" only where the recipe has weights. Ctrl-C at
-    any moment: the same call goes on from there.
+    The same encoder, data and seconds for all. "fixed" has the recipe's weights; where it has none,
+    each kind of worker (timbre, harmony, rhythm, level, the sound itself, comparisons) counts 1.
+    Ctrl-C at any moment: the same call goes on from there.
 
     Args:
         data: a folder, a table, ``demo``, or anything that ``antiphon data`` takes.
@@ -45,14 +56,13 @@ def weighting(
     for scheme in get_args(Scheme):
         settings: Row = {"method.weighting": scheme}
         if scheme == "fixed":
-            if made["fixed"] is None:
-                continue
+            settings["method.fixed"] = made["fixed"] or by_kind(made["workers"])
         elif made["fixed"] is not None:
             settings["method.fixed"] = "null"
         entries.append(Entry(scheme, recipe, settings))
 
     def page(standing: Standing) -> Page:
-        left_out = f"“fixed” is left out: {recipe} has no weights for it."
+        by = "are the recipe's" if made["fixed"] else "let each kind of worker count 1"
         return choices_page(
             standing,
             "Which weighting of the losses",
@@ -62,7 +72,7 @@ def weighting(
             notes=[
                 f"All have the encoder, the workers and the settings of {recipe}: "
                 f"{', '.join(made['workers'])}.",
-                *([left_out] if made["fixed"] is None else []),
+                f"The weights of “fixed” {by}.",
             ],
         )
 
@@ -75,6 +85,19 @@ def weighting(
         kind="weighting",
         recipe=recipe,
     )
+
+
+def by_kind(workers: Sequence[str]) -> dict[str, float]:
+    """Weights with which each kind of worker counts 1, however many of it there are.
+
+    >>> by_kind(["log-mel", "mfcc", "chroma-cqt", "lim"])
+    {'log-mel': 0.5, 'mfcc': 0.5, 'chroma-cqt': 1.0, 'lim': 1.0}
+    """
+    kinds = {
+        worker: next(k for k, names in _KINDS.items() if worker in names) for worker in workers
+    }
+    shared = Counter(kinds.values())
+    return {worker: round(1 / shared[kind], 4) for worker, kind in kinds.items()}
 
 
 def _answer(pairs: Pairs) -> str:

@@ -59,7 +59,10 @@ def make(
         worker = _GAMES[name](encoder, hidden)
     elif name in features.names():
         least, most = (round(step * encoder.sample_rate) for step in _STEPS)
-        feature = features.make(name, encoder.sample_rate, min(max(least, encoder.hop), most))
+        hop = min(max(least, encoder.hop), most)
+        longest = max(2, encoder.window // hop // 2)  # periods that an excerpt holds twice
+        settings = {"lags": min(384, longest)} if name == "tempogram" else {}
+        feature = features.make(name, encoder.sample_rate, hop, **settings)
         worker = Regression(encoder, feature, hidden, error, context)
     else:
         raise ValueError(f"there is no worker {name!r}; there are: {', '.join(names())}")

@@ -65,7 +65,7 @@ class TimeOrder(Worker):
     ) -> None:
         super().__init__()
         self.block, self.gap = block, math.ceil(gap * encoder.sample_rate / encoder.hop)
-        self.least = 2 * (block + self.gap)
+        self.least = 2 * (block - 1 + self.gap) + 1
         self.head = mlp((1 + block) * encoder.dim, hidden, 1)
 
     def forward(self, h: Tensor, batch: Batch) -> Tensor:

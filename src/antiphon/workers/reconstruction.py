@@ -26,8 +26,10 @@ class Regression(Worker):
 
     One hidden layer on each frame. Each number of the feature is brought to mean 0 and deviation 1,
     which :meth:`prepare` finds, and ends at 5 deviations; so the squared error is 1 of a head that
-    knows nothing. With ``context`` the feature at the frames around is told too, as in PASE+. The
-    first and last 0.15 s of an excerpt are not asked for: to a feature, a crop begins with a bang.
+    knows nothing. Numbers of one scale, as a tempogram's, are all divided by the same, the root of
+    their mean variance: what hardly moves there would be all but noise. With ``context`` the
+    feature at the frames around is told too, as in PASE+. The first and last 0.15 s of an excerpt
+    are not asked for: to a feature, a crop begins with a bang.
 
     Args:
         encoder: whose frames it sees.
@@ -52,6 +54,7 @@ class Regression(Worker):
         if context < 1 or context % 2 == 0:
             raise ValueError(f"the context must be an odd number of frames, got {context}")
         self.feature, self.hop, self.context, self.error = feature, encoder.hop, context, error
+        self.offset = encoder.offset
         self.least = max(2, context)
         self.head = mlp(encoder.dim, hidden, context * feature.dim)
         self.register_buffer("mean", torch.zeros(feature.dim))
@@ -75,7 +78,7 @@ class Regression(Worker):
         return slice(ends, count - ends)
 
     def _at_frames(self, sound: Tensor, count: int) -> Tensor:
-        return features.align(self.feature(sound), self.feature.hop, count, self.hop)
+        return features.align(self.feature(sound), self.feature.hop, count, self.hop, self.offset)
 
     @torch.no_grad()
     def prepare(self, sound: Sequence[Tensor]) -> None:
@@ -88,6 +91,8 @@ class Regression(Worker):
         count = sum(map(len, frames))
         mean = torch.stack([x.sum(0) for x in frames]).sum(0) / count
         squares = torch.stack([(x - mean).square().sum(0) for x in frames]).sum(0)
+        if self.feature.one_scale:
+            squares = squares.mean().expand_as(squares)
         deviation = (squares / count).sqrt()
         never = 1e-3 * deviation.mean()  # what hardly moves, would be all but noise
         self.mean.copy_(mean)
