@@ -68,7 +68,7 @@ def test_an_empty_folder_says_so(tmp_path):
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(FileNotFoundError, match=r"'dmeo' .* demo, folder, table"):
+    with pytest.raises(FileNotFoundError, match=r"'dmeo' .*: demo, folder, .*table"):
         datasets.open("dmeo")
 
 

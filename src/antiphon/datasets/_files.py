@@ -64,18 +64,21 @@ def found(folder: Path, *names: str, advice: str) -> Path:
     return file
 
 
-def recordings(folder: Path, suffixes: tuple[str, ...], parts: int = 1) -> dict[str, str]:
-    """Every file with one of the suffixes in a folder and all below, by its name.
+def recordings(
+    folder: Path, suffixes: tuple[str, ...], with_folder: bool = False
+) -> dict[str, str]:
+    """The path of every file with one of the suffixes, in a folder and all below, by its name.
 
     Args:
         folder: where to look; links to folders are followed, once each.
         suffixes: in lower case, with their dots; of two files of one name the first one wins.
-        parts: how many parts of the path are the name: with 2 it is ``folder/file.mp3``.
+        with_folder: the folder that it lies in is part of the name: ``f/song.mp3``.
     """
     by_name: dict[str, str] = {}
     seen = set()
     for place, inside, files in os.walk(folder, followlinks=True):
-        status = os.stat(place)
+        here = Path(place)
+        status = here.stat()
         if (status.st_dev, status.st_ino) in seen:
             inside.clear()
             continue
@@ -83,8 +86,8 @@ def recordings(folder: Path, suffixes: tuple[str, ...], parts: int = 1) -> dict[
         inside.sort()
         for file in sorted(files):
             if file.lower().endswith(suffixes):
-                where = os.path.join(place, file)  # noqa: PTH118: a Path for each would be slow
-                by_name.setdefault("/".join(where.split(os.sep)[-parts:]), where)
+                name = f"{here.name}/{file}" if with_folder else file
+                by_name.setdefault(name, str(here / file))
     return by_name
 
 
@@ -125,12 +128,14 @@ def rows(file: Path, quoted: bool = False) -> Iterator[tuple[int, list[str]]]:
     Raises:
         ValueError: it is no text.
     """
-    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     packed = file.suffix == ".gz"
     with gzip.open(file, "rb") if packed else file.open("rb") as raw:
         lines = (line.decode("utf-8-sig" if n == 0 else "utf-8") for n, line in enumerate(raw))
         try:
-            for number, row in enumerate(csv.reader(lines, delimiter="\t", quoting=quoting), 1):
+            table = csv.reader(
+                lines, delimiter="\t", quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+            )
+            for number, row in enumerate(table, 1):
                 if row:
                     yield number, row
         except (UnicodeDecodeError, csv.Error, EOFError, gzip.BadGzipFile) as error:

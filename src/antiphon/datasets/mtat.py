@@ -128,7 +128,7 @@ def load(path: str | None, split: str = "full", tags: str = "50") -> Dataset:
     wanted = {i for ids in splits.values() for i in ids if i not in UNREADABLE}
     paths, missing = present(
         {clip.id: clip.path for clip in clips if clip.id in wanted},
-        recordings(folder, (".mp3",), parts=2),
+        recordings(folder, (".mp3",), with_folder=True),
         f"MagnaTagATune in {folder}",
         _parts(folder) or _ADVICE,
     )
