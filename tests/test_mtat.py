@@ -131,7 +131,7 @@ def test_an_archive_in_parts_is_explained(tmp_path):
 
 
 def test_no_annotation_says_where_it_is(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no annotations_final.csv .* mirg.city.ac.uk"):
+    with pytest.raises(FileNotFoundError, match=r"no annotations_final.csv .*mirg.city.ac.uk"):
         mtat.load(str(tmp_path))
     with pytest.raises(FileNotFoundError, match="is no folder"):
         mtat.load(str(tmp_path / "nowhere"))
@@ -205,7 +205,7 @@ def made_up() -> list[Clip]:
             number = len(clips) + 1
             clip = Clip(str(number), f"{folder}/{name(f'a{number % 230}', 0)}", frozenset())
             untagged[clip.split] -= 1
-            # Of the tagged ones each fiftieth has all tags, so that every tag is frequent.
+            # Tagged ones have the first 1 to 50 tags; a few of the others have a rare tag.
             tags = (
                 mtat.TOP[: 1 + number % 50] if untagged[clip.split] < 0 else ["rare"][number % 99 :]
             )
