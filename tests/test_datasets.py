@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -68,7 +69,7 @@ def test_an_empty_folder_says_so(tmp_path):
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(FileNotFoundError, match=r"'dmeo' .* demo, folder, table"):
+    with pytest.raises(FileNotFoundError, match=r"'dmeo' .*: demo, folder, .*table"):
         datasets.open("dmeo")
 
 
@@ -174,6 +175,18 @@ def test_options_stand_before_the_colon(tmp_path, monkeypatch):
     for wrong in ("folder,spilt=clean:/x", "folder,split:/x", "folder,split=:/x"):
         with pytest.raises(ValueError, match="its options are: split="):
             datasets.open(wrong)
+
+
+def test_what_begins_with_an_underscore_is_no_data_set():
+    assert (Path(datasets.__file__).parent / "_files.py").exists()
+    assert not [name for name in datasets.names() if name.startswith("_")]
+
+
+@pytest.mark.parametrize("name", ["demo", "gtzan", "msd", "mtat"])
+def test_a_data_sheet_has_its_headings(name):
+    sheet = importlib.import_module(f"antiphon.datasets.{name}").__doc__.splitlines()
+    for heading in ("What it is", "Origin", "Licence", "Splits", "Caveats", "Citation"):
+        assert heading in sheet
 
 
 def test_the_hash_of_splits():

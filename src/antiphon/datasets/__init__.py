@@ -144,8 +144,8 @@ class Dataset:
 
 
 def names() -> list[str]:
-    """Every data set that has a file in this package."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    """Every data set that has a file in this package; those that begin with _ are no data sets."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
 def about(name: str) -> str:
