@@ -145,7 +145,7 @@ class Dataset:
 
 def names() -> list[str]:
     """Every data set that has a file in this package."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
 def about(name: str) -> str:
