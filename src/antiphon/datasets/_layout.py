@@ -150,12 +150,12 @@ def optional(module: str, extra: str) -> Any:
     """A package that only some data sets need.
 
     Raises:
-        ImportError: it isn't installed, or doesn't start; says how to install it.
+        ModuleNotFoundError: it isn't installed, or doesn't start; says how to install it.
     """
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise ImportError(
+        raise ModuleNotFoundError(
             f"this data set needs the package {module} ({error}): "
             f'pip install "antiphon[{extra}]", or pip install {module}'
         ) from error

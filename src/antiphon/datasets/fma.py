@@ -3,7 +3,7 @@
 What it is
     A dump of the Free Music Archive's website, as MP3, with the genres that its artists chose.
     ``small`` is 8,000 clips of 30 seconds in 8 balanced genres, ``medium`` 25,000 in 16 unbalanced
-    ones (with ``small`` inside), ``large`` all 106,574 tracks as clips, ``full`` the same untrimmed.
+    ones (with ``small`` inside), ``large`` all 106,574 tracks as clips, ``full`` the same uncut.
     The label is the one top-level genre (``genres=top``); ``genres=all`` labels a track with every
     genre of the hierarchy that it has, parents included.
 

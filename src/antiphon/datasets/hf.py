@@ -64,7 +64,7 @@ def load(
         group: the column with what must not straddle a split.
 
     Raises:
-        ImportError: datasets isn't installed, or torchcodec where it needs it; says how.
+        ModuleNotFoundError: datasets isn't installed, or torchcodec where it needs it; says how.
         ValueError: no such column, or several that could be meant; lists them.
         FileNotFoundError: no such data set, or no sound in it.
     """
@@ -114,6 +114,8 @@ def _read(package: Any, path: str, config: str) -> Mapping[str, Any]:
     folder = Path(path).expanduser()
     if folder.is_dir():
         path = str(folder)
+    elif path[0] in "/.~":
+        raise FileNotFoundError(f"no such folder: {path}")
     try:
         if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
             found = package.load_from_disk(path)
@@ -121,7 +123,7 @@ def _read(package: Any, path: str, config: str) -> Mapping[str, Any]:
             found = package.load_dataset(path, config or None)
     except Exception as error:
         if any("torchcodec" in str(cause) for cause in _causes(error)):
-            raise ImportError(
+            raise ModuleNotFoundError(
                 f"hf:{path}: datasets reads this set only with torchcodec, of the version that "
                 f"fits torch: pip install torchcodec; or open its files by folder:{path}"
             ) from error

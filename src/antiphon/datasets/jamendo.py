@@ -46,7 +46,8 @@ from antiphon.datasets._layout import columns, on_disk, option, root, splits, ta
 HOMEPAGE = "https://github.com/MTG/mtg-jamendo-dataset"
 CITATION = (
     "Dmitry Bogdanov, Minz Won, Philip Tovstogan, Alastair Porter and Xavier Serra: The "
-    "MTG-Jamendo Dataset for Automatic Music Tagging. Machine Learning for Music Discovery Workshop, ICML 2019"
+    "MTG-Jamendo Dataset for Automatic Music Tagging. Machine Learning for Music "
+    "Discovery Workshop, ICML 2019"
 )
 LICENCE = (
     "audio: the Creative Commons licence of each track, named in audio_licenses.txt; "

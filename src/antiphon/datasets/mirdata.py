@@ -56,7 +56,7 @@ def load(path: str | None, home: str = "", version: str = "default", label: str 
         label: the attribute of a track that is its label, or ``none``.
 
     Raises:
-        ImportError: mirdata isn't installed; says how.
+        ModuleNotFoundError: mirdata isn't installed; says how.
         ValueError: no such data set, version or attribute, or it has no tracks with sound.
         FileNotFoundError: index or audio aren't there; says how to fetch them.
     """
