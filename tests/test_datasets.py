@@ -69,7 +69,9 @@ def test_an_empty_folder_says_so(tmp_path):
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(FileNotFoundError, match=r"'dmeo' .*: demo, folder, .*table"):
+    assert {"demo", "folder", "table"} <= set(datasets.names())
+    assert not [name for name in datasets.names() if name.startswith("_")]
+    with pytest.raises(FileNotFoundError, match=f"'dmeo' .* {', '.join(datasets.names())}"):
         datasets.open("dmeo")
 
 

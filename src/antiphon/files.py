@@ -64,3 +64,10 @@ def read_json(path: Path, default: Any = None) -> Any:
 def printable(path: str) -> str:
     """A path as text: bytes that are no valid UTF-8 can't be printed or put in a table."""
     return path.encode("utf-8", "backslashreplace").decode()
+
+
+def default_cache() -> Path:
+    """``$ANTIPHON_CACHE``, or else antiphon's folder in the user's cache."""
+    if own := os.environ.get("ANTIPHON_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "antiphon"

@@ -6,7 +6,6 @@ All data sets share one store of shards (``shards.py``), which is filled on all 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from antiphon import audio
 from antiphon.datasets import Dataset, Track
 from antiphon.decoders import decode, default_workers
 from antiphon.distributed import barrier, rank, world_size
-from antiphon.files import printable
+from antiphon.files import default_cache, printable
 from antiphon.progress import bar
 from antiphon.shards import Known, Place, Store
 
@@ -210,10 +209,3 @@ def _assemble(
             f"data set {dataset.name!r}: not one of {len(dataset)} tracks can be used:\n{first}"
         )
     return Pack(sample_rate, found, reasons)
-
-
-def default_cache() -> Path:
-    """``$ANTIPHON_CACHE``, or else antiphon's folder in the user's cache."""
-    if own := os.environ.get("ANTIPHON_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "antiphon"
