@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 from torch import nn
 
+from antiphon.encoders import random_init
 from antiphon.encoders.convgru import ConvGRU
 from antiphon.encoders.melpatch import MelPatch
 from antiphon.encoders.recurrent import Recurrent
@@ -203,6 +205,15 @@ def test_preparing_sets_the_scale():
     again = small()
     again.load_state_dict(method.encoder.state_dict())
     assert again.mean.equal(method.encoder.mean)
+
+
+def test_the_untrained_baseline_is_calibrated_too():
+    method = APC(small())
+    method.prepare(batch(100, seed=step) for step in itertools.count())
+    x = batch(seed=3).views[0]
+    untrained = random_init(method.encoder, 1)
+    assert untrained.features(x).equal(method.encoder.features(x))
+    assert not untrained(x).equal(method.encoder(x))
 
 
 def test_learned_features_are_refused():

@@ -191,6 +191,16 @@ class TestContract:
         if any(p.ndim > 1 for p in encoder.parameters()):
             assert any(not one[key].equal(third[key]) for key in one)
 
+    def test_random_init_hears_through_the_same_scale_and_knows_nothing_else(self, encoder):
+        for buffer in encoder.buffers():  # as if it had been trained
+            if buffer.is_floating_point():
+                buffer.add_(1.0)
+        fresh, untrained = random_init(encoder), build(describe(encoder))
+        for name, buffer in fresh.named_buffers():
+            wanted = encoder if name in encoder.calibrated else untrained
+            assert buffer.equal(wanted.get_buffer(name)), name
+            assert buffer.data_ptr() != encoder.get_buffer(name).data_ptr()
+
     def test_it_states_itself(self, encoder):
         assert encoder.sample_rate > 0
         assert encoder.hop > 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +32,11 @@ class Encoder(nn.Module, Configured, ABC):
         pooling: how :meth:`embed` makes one vector of the frames.
         layer: whose frames :meth:`embed` takes: None or -1 the output, a number one of
             :meth:`layers`, "all" each of them, side by side.
+        calibrated: names of the buffers that bring sound to the scale of the data, and hold
+            nothing that is learned by training: the untrained baseline has them too.
     """
 
+    calibrated: ClassVar[tuple[str, ...]] = ()
     sample_rate: int
     hop: int
     dim: int
@@ -171,10 +174,16 @@ def pool(frames: Tensor, how: Pooling) -> Tensor:
 
 
 def random_init(encoder: Encoder, seed: int = 0) -> Encoder:
-    """The same architecture with fresh weights: the first baseline of every probe."""
+    """The same architecture with fresh weights: the first baseline of every probe.
+
+    It hears through the same scale: what the encoder names as ``calibrated`` is carried over.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(describe(encoder))
+        fresh = cast(Encoder, build(describe(encoder)))
+    for name in encoder.calibrated:
+        fresh.get_buffer(name).copy_(encoder.get_buffer(name))
+    return fresh
 
 
 def names() -> dict[str, type[Encoder]]:

@@ -50,6 +50,7 @@ class Recurrent(ContextEncoder):
     """
 
     causal = True
+    calibrated = ("mean", "deviation")
     mean: Tensor
     deviation: Tensor
 
