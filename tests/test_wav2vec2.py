@@ -164,6 +164,13 @@ def test_a_step_reaches_every_weight():
     assert method.quantiser.to_logits.weight.grad.abs().sum() > 0
 
 
+def test_features_are_normed_once():
+    method, normed = Wav2Vec2(small()), []
+    method.encoder.feature_norm.register_forward_hook(lambda *_: normed.append(1))
+    method(a_batch())
+    assert len(normed) == 1
+
+
 def test_in_evaluation_nothing_but_masks_and_negatives_is_drawn():
     method = Wav2Vec2(small()).eval()
     batch = a_batch()

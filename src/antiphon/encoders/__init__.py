@@ -136,7 +136,7 @@ class MaskableEncoder(ContextEncoder, ABC):
 
     Attributes:
         extractor: what makes the local frames, and nothing else.
-        feature_norm: what the context does to them first.
+        feature_norm: what the context does to them first, unless it is done already.
     """
 
     maskable = True
@@ -145,7 +145,11 @@ class MaskableEncoder(ContextEncoder, ABC):
 
     @abstractmethod
     def context(
-        self, features: Tensor, mask: Tensor | None = None, keep: Tensor | None = None
+        self,
+        features: Tensor,
+        mask: Tensor | None = None,
+        keep: Tensor | None = None,
+        normed: bool = False,
     ) -> list[Tensor]:
         """Every layer of context, of which a part can be hidden.
 
@@ -154,6 +158,7 @@ class MaskableEncoder(ContextEncoder, ABC):
             mask: (B, F), true where a learned vector stands instead of the frame.
             keep: numbers of the frames that are encoded at all, (B, K), ascending. Each stays at
                 its own place in time; nothing of the others is seen.
+            normed: the frames have been through ``feature_norm``.
 
         Returns:
             Each (B, F, D), or (B, K, D) of those kept.

@@ -116,7 +116,7 @@ class Wav2Vec2(Method):
 
         normed = self.encoder.feature_norm(features)
         quantised, codes, probabilities = self.quantiser(self.dropout(taken(normed, hidden)))
-        c = self.project(taken(self.encoder.context(features, mask)[-1], hidden))
+        c = self.project(taken(self.encoder.context(normed, mask, normed=True)[-1], hidden))
         q = self.project_codes(quantised)
         if self.across:  # all the batch is one excerpt then
             c, q, codes, negatives = (x.flatten(0, 1)[None] for x in (c, q, codes, negatives))
