@@ -200,8 +200,19 @@ def test_learned_features_are_refused():
         APC(ConvGRU(8000, channels=8, dim=8, seconds=1.0))
     with pytest.raises(ValueError, match="APC needs a causal encoder"):
         APC(MelPatch())
-    with pytest.raises(ValueError, match="shift must be from 1 to 98"):
-        APC(small(), shift=99)
+
+
+@pytest.mark.parametrize("shift", [0, 98])
+def test_a_shift_that_leaves_no_frame_is_refused(shift):
+    with pytest.raises(ValueError, match=r"--method.shift must be from 1 to 97 .* 98 frames"):
+        APC(small(), shift=shift)
+    assert APC(small(), shift=97)(batch())["loss"].isfinite()
+
+
+@pytest.mark.parametrize("codes", [-1, 1])
+def test_codes_that_can_not_be_are_refused(codes):
+    with pytest.raises(ValueError, match=f"--method.codes must be .*, got {codes}"):
+        APC(small(), codes=codes)
 
 
 def test_it_learns_what_a_copy_can_not_know():

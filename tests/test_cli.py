@@ -89,6 +89,7 @@ def test_list_names_what_there_is(capsys):
             ["--train.steps", "int", "soon"],
         ),
         ("pretrain demo --out x --recipe clmr --train.batch 1", ["train.batch must be"]),
+        ("pretrain demo --out x --recipe apc --method.codes -1", ["--method.codes must be 0"]),
         ("pretrain demo --out x --recipe clmr --augment.p.Pitch 1", ["no 'Pitch'", "PitchShift"]),
         ("pretrain demo --out x", ["--recipe NAME"]),
         ("pretrain --out x --recipe clmr", ["say what to train on"]),

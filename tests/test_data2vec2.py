@@ -401,6 +401,35 @@ class TestArguments:
         with pytest.raises(ValueError, match="multiples"):
             Data2Vec2(encoder(), decoder_dim=40)
 
+    @pytest.mark.parametrize(
+        ("arguments", "why"),
+        [
+            ({"p": 0.999}, f"of {FRAMES} frames, blocks of 5 and a share of 0.999 hide all"),
+            ({"p": 0.0}, "hide all or none"),
+            ({"p": 2.0}, "hide all or none"),
+            ({"length": 64}, "hide all or none"),
+            ({"length": 0}, r"--method.length must be at least 1"),
+            ({"hide": "vector", "length": FRAMES}, f"leave nothing to see of excerpts of {FRAMES}"),
+            ({"hide": "vector", "p": 0.0}, r"--method.p must be over 0"),
+            ({"hide": "both"}, r"--method.hide is one of drop, vector"),
+            ({"top": 0}, r"--method.top must be at least 1"),
+            ({"adjust": -1.0}, r"--method.adjust must be at least 0"),
+            ({"rise": -1.0}, r"--method.rise must be at least 0"),
+            ({"decay": (0.9,)}, "decay"),
+            ({"decoder_dim": 0}, r"--method.decoder_dim must be"),
+            ({"decoder_depth": -1}, r"--method.decoder_depth must be at least 0"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_when_it_is_built(self, arguments, why):
+        with pytest.raises(ValueError, match=why):
+            Data2Vec2(encoder(), **arguments)
+
+    @pytest.mark.parametrize("hide", ["drop", "vector"])
+    def test_what_is_not_refused_has_something_to_hide_and_to_see(self, hide):
+        made = Data2Vec2(encoder(), hide=hide, p=0.9, length=FRAMES - 1, decoder_dim=32)
+        hidden = made.mask(4, FRAMES).sum(1)
+        assert ((hidden > 0) & (hidden < FRAMES)).all()
+
     def test_the_published_recipes_are_the_papers(self):
         with torch.device("meta"):
             made = recipes.recipe("data2vec2")

@@ -8,11 +8,14 @@ from small import small_encoder
 from torch import nn
 
 from antiphon.configured import build, describe
-from antiphon.encoders import Encoder, names, pool, random_init
+from antiphon.encoders import ContextEncoder, Encoder, names, pool, random_init
+from antiphon.encoders.convgru import ConvGRU
 from antiphon.encoders.melcnn import MelCNN
 from antiphon.encoders.melpatch import MelPatch
+from antiphon.encoders.recurrent import Recurrent
 from antiphon.encoders.samplecnn import SampleCNN
 from antiphon.encoders.statistics import LogMelStatistics, MFCCStatistics
+from antiphon.encoders.transformer import Transformer
 
 ALL = sorted(names().values(), key=lambda c: c.__name__)
 
@@ -132,6 +135,30 @@ def test_pooling():
     torch.testing.assert_close(
         pool(frames, "mean+std"), torch.tensor([[2.0, 5.0, 1.0, 0.0]]), atol=2e-3, rtol=0
     )
+
+
+TINY = {"size": "tiny", "channels": 8}
+
+
+@pytest.mark.parametrize("more", [0, 1, 79, 80, 300])
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        (ConvGRU, {"channels": 8}),
+        (ConvGRU, {"channels": 8, "layout": "original", "padded": False}),
+        (Recurrent, {}),
+        (Recurrent, {"frame_seconds": 0.05}),
+        (Transformer, TINY),
+        (Transformer, {**TINY, "front_end": "log-mel"}),
+        (Transformer, {**TINY, "front_end": "log-mel", "patch": 3}),
+    ],
+)
+def test_local_frames_of_a_window_are_known_without_making_them(kind, arguments, more):
+    encoder = kind(16000, **arguments, seconds=0.5)
+    encoder.window += more
+    made = encoder.features(torch.zeros(1, 1, encoder.window)).shape[1]
+    assert encoder.local_frames == made
+    assert ContextEncoder.local_frames.fget(encoder) == made
 
 
 @pytest.mark.parametrize("kind", ALL)

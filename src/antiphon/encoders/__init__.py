@@ -130,6 +130,13 @@ class ContextEncoder(Encoder, ABC):
         """Every layer of context, each ``(B, F, D)``."""
         return self.context(self.features(x))
 
+    @property
+    def local_frames(self) -> int:
+        """F, how many local frames a window has; found with one of silence, unless known."""
+        silence = torch.zeros(1, 1, self.window, device=next(self.state_tensors()).device)
+        with torch.no_grad():
+            return self.features(silence).shape[1]
+
 
 class MaskableEncoder(ContextEncoder, ABC):
     """A contextual encoder that can do without some of its local frames, and fill them in.

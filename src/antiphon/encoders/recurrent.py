@@ -93,6 +93,11 @@ class Recurrent(ContextEncoder):
         """Log-mel frames ``(B, F, bands)``, each band by its own scale."""
         return (self.log_mel(x) - self.mean) / self.deviation
 
+    @property
+    def local_frames(self) -> int:
+        """F, how many frames a window has."""
+        return 1 + (self.window - self.log_mel.frame) // self.hop
+
     def context(self, features: Tensor) -> list[Tensor]:
         """What each layer makes of every frame and those before it, each ``(B, F, dim)``."""
         return self.over_time(features)

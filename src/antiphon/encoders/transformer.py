@@ -139,6 +139,11 @@ class Transformer(MaskableEncoder):
         still = features.detach()
         return still + self.feature_gradient * (features - still)
 
+    @property
+    def local_frames(self) -> int:
+        """F, how many local frames a window has."""
+        return self.extractor.count(self.window)
+
     def context(
         self,
         features: Tensor,
@@ -211,6 +216,12 @@ class _Waveform(nn.Module):
             else [nn.LayerNorm(channels) for _ in _KERNELS]
         )
 
+    def count(self, samples: int) -> int:
+        """F of T."""
+        for kernel, stride in zip(_KERNELS, _STRIDES, strict=True):
+            samples = 1 + (samples - kernel) // stride
+        return samples
+
     def forward(self, x: Tensor) -> Tensor:
         if self.normalise:
             x = F.layer_norm(x, x.shape[-1:])
@@ -231,6 +242,10 @@ class _LogMel(nn.Module):
         self.front_end, self.patch = MelFrontEnd(sample_rate, bands), patch
         self.hop = patch * self.front_end.hop
         self.embed = nn.Linear(patch * bands, channels)
+
+    def count(self, samples: int) -> int:
+        """F of T."""
+        return (1 + samples // self.front_end.hop) // self.patch
 
     def forward(self, x: Tensor) -> Tensor:
         mel = self.front_end(x)

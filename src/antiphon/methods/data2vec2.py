@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from antiphon.encoders import Encoder, MaskableEncoder
 from antiphon.excerpts import Batch
-from antiphon.masking import block_mask, numbers_of, span_mask, taken
-from antiphon.methods import Method
+from antiphon.masking import block_mask, check_blocks, numbers_of, span_mask, taken
+from antiphon.methods import Method, at_least, check_spans, one_of
 
 _KERNEL, _GROUPS = 7, 16  # of the decoder's convolutions
 _NOISE = 0.01  # deviation of what stands in a hidden frame's place
@@ -92,9 +92,10 @@ class Data2Vec2(Method):
         decoder_dropout: float = 0.1,
     ) -> None:
         super().__init__(encoder)
-        if masks < 1 or top < 1:
-            raise ValueError(f"masks and top must be at least 1, got {masks} and {top}")
-        if not all(0 <= d <= 1 for d in decay):
+        at_least(1, masks=masks, top=top, length=length, decoder_dim=decoder_dim)
+        at_least(0, adjust=adjust, rise=rise, decoder_depth=decoder_depth)
+        one_of(("drop", "vector"), hide=hide)
+        if len(decay) != 2 or not all(0 <= d <= 1 for d in decay):
             raise ValueError(f"decay is from 0 (copy the encoder) to 1 (stand still), got {decay}")
         if hide == "drop" and not decoder_depth:
             raise ValueError(
@@ -106,6 +107,10 @@ class Data2Vec2(Method):
                 f"the decoder's convolutions have {_GROUPS} groups: the encoder's width "
                 f"({encoder.dim}) and decoder_dim ({decoder_dim}) must be multiples of that"
             )
+        if hide == "vector":
+            check_spans(self.encoder, p, length)
+        else:
+            check_blocks(self.encoder.local_frames, p, length, adjust, inverse)
         self.masks, self.hide, self.top = masks, hide, top
         self.p, self.length, self.adjust, self.inverse = p, length, adjust, inverse
         self.decay, self.rise, self.centred = tuple(decay), rise, centred
