@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import inspect
 import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,8 @@ from antiphon import datasets, recipes
 from antiphon.configured import build, describe
 from antiphon.excerpts import Batch
 from antiphon.methods import names as method_names
+from antiphon.optim import Optim
+from antiphon.settings import Train
 
 PACKAGE = Path(antiphon.__file__).parent
 
@@ -128,6 +133,17 @@ class TestMethodContract:
         assert all(
             tensor.equal(again.state_dict()[name]) for name, tensor in method.state_dict().items()
         )
+
+    def test_its_advice_names_options_that_it_has(self, method):
+        own = inspect.signature(type(method)).parameters
+        known = {f"--method.{name}" for name in own} | {
+            f"--{part}.{field.name}"
+            for part, settings in (("optim", Optim), ("train", Train))
+            for field in dataclasses.fields(settings)
+        }
+        named = set(re.findall(r"--[\w.]+\w", method.advice))
+        assert named
+        assert named <= known
 
     def test_it_can_be_described_and_built(self, method):
         again = build(describe(method))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 
 import pytest
 import torch
@@ -115,6 +116,39 @@ class TestTargets:
             values = played(batch())
             assert values["place"] == pytest.approx(1)
             assert values["target_std"] < 1e-6 if centred else values["target_std"] > 0.9
+
+    @pytest.mark.parametrize(
+        ("healthy", "spoilt", "said"),
+        [
+            ({"target_std": 0.1}, {"target_std": 0.099}, "alike.*--method.decay nearer to 1"),
+            ({"prediction_std": 0.01}, {"prediction_std": 0.0099}, "alike.*lower --optim.lr"),
+            ({"place": 0.8}, {"place": 0.81}, "81%.*--method.centred true"),
+        ],
+    )
+    def test_a_collapse_is_warned_of(self, healthy, spoilt, said):
+        usual = {"loss": 1.0, "target_std": 0.5, "prediction_std": 0.3, "place": 0.1}
+        assert method().warning({**usual, **healthy}) is None
+        assert re.search(said, method().warning({**usual, **spoilt}))
+        if "place" in spoilt:  # it is taken off there
+            assert method(centred=True).warning({**usual, **spoilt}) is None
+
+    def test_one_excerpt_has_no_place_in_common_with_others(self):
+        values = method()(batch(1))
+        assert "place" not in values
+        assert method().warning({n: v.item() for n, v in values.items()}) is None
+
+    def test_the_warning_comes_once_while_it_trains(self, tones, tmp_path, capsys, monkeypatch):
+        torch.manual_seed(0)
+        played = Data2Vec2(encoder(), masks=2, decoder_dim=32)
+        still = torch.ones(4, FRAMES, DIM)
+        monkeypatch.setattr(played.teacher, "feed_forward", lambda _: [still])
+        run = pretrain(
+            tones, tmp_path, played, Chain("none"), Optim("adamw"), Train(21, 4, log_every=1)
+        )
+        (warned,) = run.events("warning")
+        assert warned["step"] == 3  # a tenth of all
+        assert "all frames are becoming alike" in warned["text"]
+        assert capsys.readouterr().err.count("all frames are becoming alike") == 1
 
     def test_are_of_the_sound_without_augmentation(self):
         played, whole = method(decay=(1.0, 1.0)).eval(), batch()

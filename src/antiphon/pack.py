@@ -20,7 +20,7 @@ from antiphon.datasets import Dataset, Track
 from antiphon.decoders import decode, default_workers
 from antiphon.distributed import barrier, rank, world_size
 from antiphon.files import printable
-from antiphon.progress import bar
+from antiphon.progress import bar, say
 from antiphon.shards import Known, Place, Store
 
 
@@ -217,3 +217,13 @@ def default_cache() -> Path:
     if own := os.environ.get("ANTIPHON_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "antiphon"
+
+
+def say_used(tracks: Pack, asked: int) -> None:
+    """Print how much there is of so many tracks, and why others were left out."""
+    hours = tracks.seconds / 3600
+    say(f"{len(tracks)} of {asked} tracks, {hours:.2f} hours at {tracks.sample_rate} Hz")
+    for skipped in tracks.skipped[:10]:
+        say(f"skipped {skipped.track.id}: {skipped.reason}", "yellow")
+    if len(tracks.skipped) > 10:
+        say(f"... and {len(tracks.skipped) - 10} more: all are in data.json", "yellow")

@@ -6,7 +6,7 @@ A method is one file of this package with one final class.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
@@ -36,11 +36,13 @@ class Method(nn.Module, Configured, ABC):
         views: how many crops of a track it plays with.
         needs: what the encoder must be; building the method with another one is refused.
         teacher_run: the folder of an earlier run whose encoder is to be given to :meth:`teach`.
+        advice: what else to try than a lower --optim.lr where all embeddings become one.
     """
 
     views: int = 1
     needs: ClassVar[frozenset[Need]] = frozenset()
     teacher_run: str | None = None
+    advice: ClassVar[str] = "or a longer --optim.warmup"
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -79,6 +81,10 @@ class Method(nn.Module, Configured, ABC):
 
     def after_step(self, progress: float) -> None:
         """Do what follows the optimiser's step; progress goes from 0 to 1."""
+
+    def warning(self, values: Mapping[str, float]) -> str | None:
+        """What goes wrong by the means of a line of the log, and what to try; it is said once."""
+        return None
 
 
 class Contrastive(Method):

@@ -38,6 +38,7 @@ class CLMR(Contrastive):
     """
 
     views = 2
+    advice = "a larger --train.batch, or another --method.temperature"
 
     def __init__(
         self,

@@ -43,6 +43,7 @@ class CPC(Method):
     """
 
     needs = frozenset({"contextual", "causal"})
+    advice = "a longer --optim.warmup, or other --method.negatives"
     encoder: ContextEncoder
 
     def __init__(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -15,6 +16,8 @@ from antiphon.masking import block_mask, check_blocks, numbers_of, span_mask, ta
 from antiphon.methods import Method, at_least, check_spans, one_of
 
 _KERNEL, _GROUPS = 7, 16  # of the decoder's convolutions
+_LEAST_TARGET, _LEAST_PREDICTION = 0.1, 0.01  # deviations at which fairseq gives up
+_MOST_PLACE = 0.8
 _NOISE = 0.01  # deviation of what stands in a hidden frame's place
 
 
@@ -45,6 +48,7 @@ class Data2Vec2(Method):
     two miss another collapse: ``place`` is the share of the targets that all excerpts of the batch
     have in common at the same place in time (1 / B where there is nothing in common). Near 1 the
     teacher tells where a frame stands, by its distance from the ends, and nothing of the music.
+    Training warns of both, the second from 0.8, once 5000 steps or a tenth of all are done.
 
     Args:
         encoder: what is trained; its width a multiple of 16.
@@ -72,6 +76,7 @@ class Data2Vec2(Method):
     """
 
     needs = frozenset({"contextual", "maskable"})
+    advice = "a longer --optim.warmup, or a --method.decay nearer to 1"
     encoder: MaskableEncoder
 
     def __init__(
@@ -148,12 +153,28 @@ class Data2Vec2(Method):
         y = (y - common if self.centred else y)[item[:, None], hidden]
         copies = features.repeat_interleave(self.masks, 0)
         predicted = self.predict(copies, mask, hidden).to(y.dtype)
-        return {
+        values = {
             "loss": (predicted - y).square().sum(2).mean() / y.shape[2] ** 0.5,
             "target_std": _deviation(y),
             "prediction_std": _deviation(predicted.detach()),
-            "place": place,
         }
+        return values if items == 1 else {**values, "place": place}  # of one, all is common
+
+    def warning(self, values: Mapping[str, float]) -> str | None:
+        """That the teacher says the same of all frames, or nothing but where they stand."""
+        if values["target_std"] < _LEAST_TARGET or values["prediction_std"] < _LEAST_PREDICTION:
+            return (
+                f"all frames are becoming alike: targets deviate by {values['target_std']:.2g}, "
+                f"predictions by {values['prediction_std']:.2g}. Try a lower --optim.lr, "
+                f"{self.advice}"
+            )
+        if not self.centred and values.get("place", 0.0) > _MOST_PLACE:
+            return (
+                f"{values['place']:.0%} of the targets tell where in its excerpt a frame stands, "
+                "and nothing of the music. Try --method.centred true, a longer --encoder.seconds, "
+                "or a lower --optim.lr"
+            )
+        return None
 
     def mask(self, rows: int, frames: int) -> Tensor:
         """True where a frame is hidden ``(rows, F)``, equally often in each row; on the CPU."""

@@ -48,6 +48,8 @@ class MultiTask(Method):
     ['lim', 'log-mel', 'loss', 'weight/lim', 'weight/log-mel']
     """
 
+    advice = "a longer --optim.warmup, or other --method.workers"
+
     def __init__(
         self,
         encoder: Encoder,

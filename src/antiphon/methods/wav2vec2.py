@@ -60,6 +60,7 @@ class Wav2Vec2(Method):
     """
 
     needs = frozenset({"contextual", "maskable"})
+    advice = "a longer --optim.warmup, or more --method.diversity"
     encoder: MaskableEncoder
 
     def __init__(
