@@ -258,6 +258,19 @@ def test_a_teacher_that_does_not_fit_is_refused(teacher, layer, why):
         HuBERT(small(), layer=layer).teach(small(**teacher))
 
 
+def test_a_teacher_listens_in_full_precision():
+    """The clusters were found so, and bfloat16 moves some frames over a border."""
+    torch.manual_seed(0)
+    method = HuBERT(small(), clusters=50, fit_frames=900, layer=2)
+    method.teach(small(depth=3))
+    prepared(method)
+    sound = notes().sound[0]
+    labels = method.labels(sound, 126)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert method.labels(sound, 126).equal(labels)
+        assert not method._teacher[0].layers(sound)[2].equal(method._described(sound))
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [

@@ -61,6 +61,7 @@ class HuBERT(Method):
     """
 
     needs = frozenset({"contextual", "maskable"})
+    advice = "a longer --optim.warmup, or other --method.targets"
     encoder: MaskableEncoder
 
     def __init__(
@@ -154,7 +155,9 @@ class HuBERT(Method):
 
     def _described(self, sound: Tensor) -> Tensor:
         if self._teacher:
-            return self._teacher[0].to(sound.device).layers(sound)[self.layer]
+            teacher = self._teacher[0].to(sound.device)
+            with torch.autocast(sound.device.type, enabled=False):  # as when clusters were found
+                return teacher.layers(sound.float())[self.layer]
         if self.teacher_run is not None:
             raise RuntimeError(f"the encoder of {self.teacher_run} was not given to teach()")
         return self.moments(sound)
