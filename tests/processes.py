@@ -16,6 +16,7 @@ from antiphon.encoders.samplecnn import SampleCNN
 from antiphon.excerpts import Batch, share
 from antiphon.gradcache import two_passes
 from antiphon.methods.clmr import CLMR
+from antiphon.methods.data2vec2 import Data2Vec2
 from antiphon.norm import make_global
 
 
@@ -127,6 +128,17 @@ class Spoilt(CLMR):
     def after_step(self, progress: float) -> None:
         if distributed.rank() == 1 and progress > 0.2:
             raise OSError("a file is gone")
+
+
+class Compared(Data2Vec2):
+    """Fails where the weights of the processes are not the same after a step."""
+
+    def after_step(self, progress: float) -> None:
+        super().after_step(progress)
+        for name, tensor in self.state_dict().items():
+            both = distributed.all_gather(tensor.detach()[None].float())
+            if not both[0].equal(both[1]):
+                raise OSError(f"{name} is another one in each process")
 
 
 def fused(folder: str) -> None:

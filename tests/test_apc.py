@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 from torch import nn
 
+from antiphon.encoders import random_init
 from antiphon.encoders.convgru import ConvGRU
 from antiphon.encoders.melpatch import MelPatch
 from antiphon.encoders.recurrent import Recurrent
@@ -131,27 +133,6 @@ def test_alignment():
     assert l1_ahead(frames + 3, frames, 3).item() == 0
 
 
-def test_padded_frames_are_ignored():
-    draw = torch.Generator().manual_seed(0)
-    predicted, frames = torch.randn(2, 3, 12, 5, generator=draw)
-    lengths = torch.tensor([12, 8, 5])
-    loss = l1_ahead(predicted, frames, 2, lengths)
-    spoilt = frames.clone(), predicted.clone()
-    for item, length in enumerate(lengths):
-        spoilt[0][item, length:] = 1e6
-        spoilt[1][item, length - 2 :] = -1e6
-    torch.testing.assert_close(l1_ahead(spoilt[1], spoilt[0], 2, lengths), loss)
-    errors = [
-        (predicted[item, t] - frames[item, t + 2]).abs()
-        for item, length in enumerate(lengths)
-        for t in range(length - 2)
-    ]
-    torch.testing.assert_close(loss, torch.stack(errors).mean())
-    torch.testing.assert_close(
-        l1_ahead(predicted, frames, 2, torch.full((3,), 12)), l1_ahead(predicted, frames, 2)
-    )
-
-
 @pytest.mark.parametrize("codes", [0, 16])
 def test_loss_and_copy(codes):
     torch.manual_seed(0)
@@ -205,13 +186,33 @@ def test_preparing_sets_the_scale():
     assert again.mean.equal(method.encoder.mean)
 
 
+def test_the_untrained_baseline_is_calibrated_too():
+    method = APC(small())
+    method.prepare(batch(100, seed=step) for step in itertools.count())
+    x = batch(seed=3).views[0]
+    untrained = random_init(method.encoder, 1)
+    assert untrained.features(x).equal(method.encoder.features(x))
+    assert not untrained(x).equal(method.encoder(x))
+
+
 def test_learned_features_are_refused():
     with pytest.raises(ValueError, match="ConvGRU learns its own"):
         APC(ConvGRU(8000, channels=8, dim=8, seconds=1.0))
     with pytest.raises(ValueError, match="APC needs a causal encoder"):
         APC(MelPatch())
-    with pytest.raises(ValueError, match="shift must be from 1 to 98"):
-        APC(small(), shift=99)
+
+
+@pytest.mark.parametrize("shift", [0, 98])
+def test_a_shift_that_leaves_no_frame_is_refused(shift):
+    with pytest.raises(ValueError, match=r"--method.shift must be from 1 to 97 .* 98 frames"):
+        APC(small(), shift=shift)
+    assert APC(small(), shift=97)(batch())["loss"].isfinite()
+
+
+@pytest.mark.parametrize("codes", [-1, 1])
+def test_codes_that_can_not_be_are_refused(codes):
+    with pytest.raises(ValueError, match=f"--method.codes must be .*, got {codes}"):
+        APC(small(), codes=codes)
 
 
 def test_it_learns_what_a_copy_can_not_know():

@@ -66,7 +66,19 @@ def test_list_names_what_there_is(capsys):
         ("pretrain demo --out x --recipe clmr --trian.steps 6", ["did you mean --train.steps"]),
         (
             "pretrain demo --out x --recipe clmr --encoder.sampel_rate 6",
-            ["sampel_rate", "did you mean", "sample_rate", "padding"],
+            ["sampel_rate", "did you mean --encoder.sample_rate", "--encoder.padding"],
+        ),
+        (
+            "pretrain demo --out x --recipe apc --method.shfit 3",
+            ["APC takes no 'shfit'; did you mean --method.shift?", "--method.codes"],
+        ),
+        (
+            "pretrain demo --out x --recipe apc --method.shift soon",
+            ["antiphon pretrain: --method.shift: Expected a int. Got value: soon"],
+        ),
+        (
+            "pretrain demo --out x --recipe apc --encoder.cell gur",
+            ["antiphon pretrain: --encoder.cell: Expected", "'transformer']. Got value: gur\n"],
         ),
         (
             "pretrain demo --out x --recipe clmr --encoder MelCN",
@@ -77,6 +89,7 @@ def test_list_names_what_there_is(capsys):
             ["--train.steps", "int", "soon"],
         ),
         ("pretrain demo --out x --recipe clmr --train.batch 1", ["train.batch must be"]),
+        ("pretrain demo --out x --recipe apc --method.codes -1", ["--method.codes must be 0"]),
         ("pretrain demo --out x --recipe clmr --augment.p.Pitch 1", ["no 'Pitch'", "PitchShift"]),
         ("pretrain demo --out x", ["--recipe NAME"]),
         ("pretrain --out x --recipe clmr", ["say what to train on"]),

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import inspect
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from small import encoder_for
+from small import encoder_for, small_encoder
 
 import antiphon
 from antiphon import datasets, recipes
 from antiphon.configured import build, describe
+from antiphon.encoders import names as encoder_names
 from antiphon.excerpts import Batch
 from antiphon.methods import names as method_names
+from antiphon.optim import Optim
+from antiphon.settings import Train
 
 PACKAGE = Path(antiphon.__file__).parent
 
@@ -129,10 +135,53 @@ class TestMethodContract:
             tensor.equal(again.state_dict()[name]) for name, tensor in method.state_dict().items()
         )
 
+    def test_half_the_precision_gives_nearly_the_same_loss(self, method):
+        batch = Batch(0.1 * torch.randn(method.views, 2, 1, method.encoder.window), torch.arange(2))
+        losses = []
+        for enabled in (False, True):
+            torch.manual_seed(1)  # of masks and negatives
+            with torch.autocast("cpu", torch.bfloat16, enabled):
+                losses.append(method(batch)["loss"])
+        assert losses[1].item() == pytest.approx(losses[0].item(), rel=0.03)
+        losses[1].backward()
+        assert all(p.grad.isfinite().all() for p in method.parameters() if p.grad is not None)
+        assert any((p.grad != 0).any() for p in method.encoder.parameters() if p.grad is not None)
+
+    def test_its_advice_names_options_that_it_has(self, method):
+        own = inspect.signature(type(method)).parameters
+        known = {f"--method.{name}" for name in own} | {
+            f"--{part}.{field.name}"
+            for part, settings in (("optim", Optim), ("train", Train))
+            for field in dataclasses.fields(settings)
+        }
+        named = set(re.findall(r"--[\w.]+\w", method.advice))
+        assert named
+        assert named <= known
+
     def test_it_can_be_described_and_built(self, method):
         again = build(describe(method))
         assert type(again) is type(method)
         again.load_state_dict(method.state_dict())
+
+
+@pytest.mark.parametrize("encoder", encoder_names().values(), ids=lambda c: c.__name__)
+@pytest.mark.parametrize("kind", method_names().values(), ids=lambda c: c.__name__)
+def test_a_method_plays_with_an_encoder_or_says_what_is_missing(kind, encoder):
+    torch.manual_seed(0)
+    made, refusal = small_encoder(encoder), ""
+    try:
+        method = kind(made)
+    except ValueError as error:
+        refusal = str(error)
+    missing = [need for need in sorted(kind.needs) if not getattr(made, need, False)]
+    if missing:
+        assert f"{kind.__name__} needs a {missing[0]} encoder" in refusal
+    if refusal:
+        assert encoder.__name__ in refusal
+        assert missing or re.search("learns its own|frames", refusal)
+        return
+    views = 0.1 * torch.randn(method.views, 2, 1, made.window)
+    assert method(Batch(views, torch.arange(2)))["loss"].isfinite()
 
 
 @pytest.mark.parametrize("name", datasets.names())

@@ -27,6 +27,7 @@ class Frames(ContextEncoder):
         super().__init__()
         self.sample_rate, self.hop, self.dim, self.feature_dim = 8000, dim, dim, dim
         self.window = frames * dim
+        self.register_buffer("place", torch.zeros(()))
 
     def features(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (-1, self.dim))[:, 0]
@@ -240,10 +241,13 @@ def test_everything_learns():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="CPC needs a causal encoder"):
         CPC(MelPatch())
-    with pytest.raises(ValueError, match="33 steps ahead is too far for excerpts of 33 frames"):
-        CPC(small(), steps=33)
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="35 steps ahead is too far for excerpts of 35 frames"):
+        CPC(small(), steps=35)
+    assert CPC(small(), steps=34)(batch(small()))["loss"].isfinite()
+    with pytest.raises(ValueError, match=r"--method.count must be at least 1"):
         CPC(small(), count=0)
+    with pytest.raises(ValueError, match="is one of within, between, all, not 'beside'"):
+        CPC(small(), negatives="beside")
 
 
 def test_it_learns_what_comes():

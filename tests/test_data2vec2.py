@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import re
 
 import pytest
 import torch
@@ -127,6 +128,39 @@ class TestTargets:
             values = played(batch())
             assert values["place"] == pytest.approx(1)
             assert values["target_std"] < 1e-6 if centred else values["target_std"] > 0.9
+
+    @pytest.mark.parametrize(
+        ("healthy", "spoilt", "said"),
+        [
+            ({"target_std": 0.1}, {"target_std": 0.099}, "alike.*--method.decay nearer to 1"),
+            ({"prediction_std": 0.01}, {"prediction_std": 0.0099}, "alike.*lower --optim.lr"),
+            ({"place": 0.8}, {"place": 0.81}, "81%.*--method.centred true"),
+        ],
+    )
+    def test_a_collapse_is_warned_of(self, healthy, spoilt, said):
+        usual = {"loss": 1.0, "target_std": 0.5, "prediction_std": 0.3, "place": 0.1}
+        assert method().warning({**usual, **healthy}) is None
+        assert re.search(said, method().warning({**usual, **spoilt}))
+        if "place" in spoilt:  # it is taken off there
+            assert method(centred=True).warning({**usual, **spoilt}) is None
+
+    def test_one_excerpt_has_no_place_in_common_with_others(self):
+        values = method()(batch(1))
+        assert "place" not in values
+        assert method().warning({n: v.item() for n, v in values.items()}) is None
+
+    def test_the_warning_comes_once_while_it_trains(self, tones, tmp_path, capsys, monkeypatch):
+        torch.manual_seed(0)
+        played = Data2Vec2(encoder(), masks=2, decoder_dim=32)
+        still = torch.ones(4, FRAMES, DIM)
+        monkeypatch.setattr(played.teacher, "feed_forward", lambda _: [still])
+        run = pretrain(
+            tones, tmp_path, played, Chain("none"), Optim("adamw"), Train(21, 4, log_every=1)
+        )
+        (warned,) = run.events("warning")
+        assert warned["step"] == 3  # a tenth of all
+        assert "all frames are becoming alike" in warned["text"]
+        assert capsys.readouterr().err.count("all frames are becoming alike") == 1
 
     def test_are_of_the_sound_without_augmentation(self):
         played, whole = method(decay=(1.0, 1.0)).eval(), batch()
@@ -412,6 +446,35 @@ class TestArguments:
             Data2Vec2(encoder(), decoder_depth=0)
         with pytest.raises(ValueError, match="multiples"):
             Data2Vec2(encoder(), decoder_dim=40)
+
+    @pytest.mark.parametrize(
+        ("arguments", "why"),
+        [
+            ({"p": 0.999}, f"of {FRAMES} frames, blocks of 5 and a share of 0.999 hide all"),
+            ({"p": 0.0}, "hide all or none"),
+            ({"p": 2.0}, "hide all or none"),
+            ({"length": 64}, "hide all or none"),
+            ({"length": 0}, r"--method.length must be at least 1"),
+            ({"hide": "vector", "length": FRAMES}, f"leave nothing to see of excerpts of {FRAMES}"),
+            ({"hide": "vector", "p": 0.0}, r"--method.p must be over 0"),
+            ({"hide": "both"}, r"--method.hide is one of drop, vector"),
+            ({"top": 0}, r"--method.top must be at least 1"),
+            ({"adjust": -1.0}, r"--method.adjust must be at least 0"),
+            ({"rise": -1.0}, r"--method.rise must be at least 0"),
+            ({"decay": (0.9,)}, "decay"),
+            ({"decoder_dim": 0}, r"--method.decoder_dim must be"),
+            ({"decoder_depth": -1}, r"--method.decoder_depth must be at least 0"),
+        ],
+    )
+    def test_what_cannot_be_is_refused_when_it_is_built(self, arguments, why):
+        with pytest.raises(ValueError, match=why):
+            Data2Vec2(encoder(), **arguments)
+
+    @pytest.mark.parametrize("hide", ["drop", "vector"])
+    def test_what_is_not_refused_has_something_to_hide_and_to_see(self, hide):
+        made = Data2Vec2(encoder(), hide=hide, p=0.9, length=FRAMES - 1, decoder_dim=32)
+        hidden = made.mask(4, FRAMES).sum(1)
+        assert ((hidden > 0) & (hidden < FRAMES)).all()
 
     def test_the_published_recipes_are_the_papers(self):
         with torch.device("meta"):

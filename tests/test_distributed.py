@@ -20,7 +20,10 @@ from antiphon.chain import Chain
 from antiphon.distributed import agree, all_gather, all_reduce_sum, barrier, rank, world_size
 from antiphon.encoders.melcnn import MelCNN
 from antiphon.encoders.melpatch import MelPatch
+from antiphon.encoders.recurrent import Recurrent
+from antiphon.encoders.transformer import Transformer
 from antiphon.launch import launch
+from antiphon.methods.apc import APC
 from antiphon.methods.clmr import CLMR
 from antiphon.norm import make_global
 from antiphon.optim import Optim
@@ -167,6 +170,42 @@ def test_two_processes_train_the_model_of_one(tones, tmp_path, kind, chunk, lr, 
     torch.testing.assert_close(weights(two.folder), weights(one.folder), rtol=1e-4, atol=2e-5)
     fresh = encoder(kind).state_dict()
     assert any(not fresh[n].allclose(w, atol=1e-2) for n, w in weights(one.folder).items())
+
+
+def test_two_processes_foretell_as_one(tones, tmp_path):
+    """APC draws nothing, so that the sums are the same; the first one's scale is sent to both."""
+    for devices in (1, 2):
+        torch.set_num_threads(devices)
+        torch.manual_seed(0)
+        pretrain(
+            tones,
+            tmp_path / f"{devices}",
+            APC(Recurrent(8000, 20, dim=16, depth=1, hop_seconds=0.04, seconds=1.0)),
+            Chain("none"),
+            Optim("adam", lr=0.003),
+            Train(10, 8, devices=devices, log_every=5, watch_every=10),
+            progress=False,
+        )
+    one, two = Run(tmp_path / "1"), Run(tmp_path / "2")
+    assert one.events("step")[-1]["loss"] < 0.9 * one.events("step")[0]["loss"]
+    for a, b in zip(one.events("step"), two.events("step"), strict=True):
+        for name in ("loss", "copy", "gradient_norm"):
+            assert a[name] == pytest.approx(b[name], rel=1e-4)
+    assert weights(two.folder)["mean"].equal(weights(one.folder)["mean"])
+    torch.testing.assert_close(weights(two.folder), weights(one.folder), rtol=1e-4, atol=1e-4)
+
+
+def test_two_processes_hide_and_stay_one_model(tones, tmp_path):
+    """Each draws masks of its own; the gradients and the teacher must be those of both."""
+    torch.manual_seed(0)
+    encoder = Transformer(
+        8000, front_end="log-mel", patch=1, bands=32, channels=16, dim=32, depth=2, heads=2,
+        seconds=1.0,
+    )  # fmt: skip
+    method = processes.Compared(encoder, masks=2, decoder_dim=32)
+    train = Train(4, 4, devices=2, log_every=2, watch_every=4)
+    run = pretrain(tones, tmp_path / "run", method, Chain("none"), train=train, progress=False)
+    assert len(run.events("step")) == 3
 
 
 def test_a_run_goes_on_with_another_number_of_processes(tone_folder, tmp_path):

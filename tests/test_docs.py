@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 import antiphon
-from antiphon import cli, recipes
+from antiphon import cli, methods, recipes
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,6 +43,16 @@ def test_every_verb_and_recipe_is_in_the_readme():
     changes = (ROOT / "CHANGELOG.md").read_text()
     for recipe in recipes.names():
         assert f"`{recipe}`" in changes
+
+
+def test_every_method_and_recipe_is_in_the_page_of_methods():
+    page = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    rows = {row.split("|")[1].strip(): row for row in page.splitlines() if row.startswith("| `")}
+    assert {name.strip("`") for name in rows} == set(methods.names())
+    for name in recipes.names():
+        settings = yaml.safe_load((recipes.FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+        method = settings["method"]["class_path"].rpartition(".")[2]
+        assert f"`{name}`" in rows[f"`{method}`"], name
 
 
 def test_links_lead_somewhere():

@@ -8,11 +8,14 @@ from small import small_encoder
 from torch import nn
 
 from antiphon.configured import build, describe
-from antiphon.encoders import Encoder, names, pool, random_init
+from antiphon.encoders import ContextEncoder, Encoder, names, pool, random_init
+from antiphon.encoders.convgru import ConvGRU
 from antiphon.encoders.melcnn import MelCNN
 from antiphon.encoders.melpatch import MelPatch
+from antiphon.encoders.recurrent import Recurrent
 from antiphon.encoders.samplecnn import SampleCNN
 from antiphon.encoders.statistics import LogMelStatistics, MFCCStatistics
+from antiphon.encoders.transformer import Transformer
 
 ALL = sorted(names().values(), key=lambda c: c.__name__)
 
@@ -134,6 +137,30 @@ def test_pooling():
     )
 
 
+TINY = {"size": "tiny", "channels": 8}
+
+
+@pytest.mark.parametrize("more", [0, 1, 79, 80, 300])
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        (ConvGRU, {"channels": 8}),
+        (ConvGRU, {"channels": 8, "layout": "original", "padded": False}),
+        (Recurrent, {}),
+        (Recurrent, {"frame_seconds": 0.05}),
+        (Transformer, TINY),
+        (Transformer, {**TINY, "front_end": "log-mel"}),
+        (Transformer, {**TINY, "front_end": "log-mel", "patch": 3}),
+    ],
+)
+def test_local_frames_of_a_window_are_known_without_making_them(kind, arguments, more):
+    encoder = kind(16000, **arguments, seconds=0.5)
+    encoder.window += more
+    made = encoder.features(torch.zeros(1, 1, encoder.window)).shape[1]
+    assert encoder.local_frames == made
+    assert ContextEncoder.local_frames.fget(encoder) == made
+
+
 @pytest.mark.parametrize("kind", ALL)
 class TestContract:
     """What every encoder promises; a new file is held to it by its existence."""
@@ -190,6 +217,16 @@ class TestContract:
         assert all(one[key].equal(other[key]) for key in one)
         if any(p.ndim > 1 for p in encoder.parameters()):
             assert any(not one[key].equal(third[key]) for key in one)
+
+    def test_random_init_hears_through_the_same_scale_and_knows_nothing_else(self, encoder):
+        for buffer in encoder.buffers():  # as if it had been trained
+            if buffer.is_floating_point():
+                buffer.add_(1.0)
+        fresh, untrained = random_init(encoder), build(describe(encoder))
+        for name, buffer in fresh.named_buffers():
+            wanted = encoder if name in encoder.calibrated else untrained
+            assert buffer.equal(wanted.get_buffer(name)), name
+            assert buffer.data_ptr() != encoder.get_buffer(name).data_ptr()
 
     def test_it_states_itself(self, encoder):
         assert encoder.sample_rate > 0

@@ -258,10 +258,30 @@ def test_a_teacher_that_does_not_fit_is_refused(teacher, layer, why):
         HuBERT(small(), layer=layer).teach(small(**teacher))
 
 
+def test_a_teacher_listens_in_full_precision():
+    """The clusters were found so, and bfloat16 moves some frames over a border."""
+    torch.manual_seed(0)
+    method = HuBERT(small(), clusters=50, fit_frames=900, layer=2)
+    method.teach(small(depth=3))
+    prepared(method)
+    sound = notes().sound[0]
+    labels = method.labels(sound, 126)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert method.labels(sound, 126).equal(labels)
+        assert not method._teacher[0].layers(sound)[2].equal(method._described(sound))
+
+
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"length": 125}, "leave nothing to see"),
+        ({"length": 126}, "spans of 126 frames leave nothing to see of excerpts of 126"),
+        ({"length": 0}, r"--method.length must be at least 1"),
+        ({"p": -0.1}, r"--method.p must be over 0"),
+        ({"levels": 0}, r"--method.levels must be at least 1"),
+        ({"out": 0}, r"--method.out must be at least 1"),
+        ({"visible": -1.0}, r"--method.visible must be at least 0"),
+        ({"cqt": -1.0}, r"--method.cqt must be at least 0"),
+        ({"targets": "mfccs"}, r"--method.targets is one of mfcc, log-mel\+chroma, not 'mfccs'"),
         ({"clusters": 1}, "needs 2 clusters"),
         ({"clusters": 100, "fit_frames": 99}, "needs 2 clusters"),
         ({"kappa": 0.0}, "must be positive"),

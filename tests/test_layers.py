@@ -185,7 +185,8 @@ def test_the_sweep_finds_the_layer_that_holds_the_label(planted, rows):
     accuracy = {r["model"]: r for r in rows if (r["probe"], r["metric"]) == ("linear", "accuracy")}
     assert list(accuracy) == [
         "pretrained, layer 0", "pretrained, layer 1", "pretrained", "pretrained, weighted sum",
-        *MODELS[1:],
+        "random-init, layer 0", "random-init, layer 1", "random-init", "random-init, weighted sum",
+        *MODELS[2:],
     ]  # fmt: skip
     assert accuracy["pretrained, layer 1"]["value"] == 1
     assert accuracy["pretrained, weighted sum"]["value"] == 1
@@ -197,14 +198,14 @@ def test_the_sweep_finds_the_layer_that_holds_the_label(planted, rows):
     assert (np.array(weights)[:, 1] > 0.5).all()
 
 
-def test_every_row_of_a_sweep_is_beside_the_output_and_random_init(rows):
+def test_every_row_of_a_sweep_is_beside_the_output_and_the_same_untrained(rows):
     assert {row["layer"] for row in rows} == {"all"}
     for row in rows:
         against = [p["against"] for p in row["paired"]]
         if row["model"] == "pretrained":
             assert set(against) == set(MODELS[1:])
         elif row["model"].startswith("pretrained"):
-            assert against == ["pretrained", "random-init"]
+            assert against == ["pretrained", row["model"].replace("pretrained", "random-init")]
         else:
             assert against == []
         for p in row["paired"]:
@@ -214,6 +215,11 @@ def test_every_row_of_a_sweep_is_beside_the_output_and_random_init(rows):
             assert p["low"] <= p["difference"] <= p["high"]
     weighed = {r["probe"] for r in rows if r["model"] == "pretrained, weighted sum"}
     assert weighed == {"linear"}
+    for row in rows:  # nothing was trained here, so that an untrained layer says the same
+        if row["model"].startswith("pretrained") and row["probe"] == "knn":
+            untrained = row["model"].replace("pretrained", "random-init")
+            same = {"probe": "knn", "metric": row["metric"]}
+            assert pick(rows, model=untrained, **same)["value"] == row["value"]
     assert {r["metric"] for r in rows if r["probe"] == "retrieval"} == {"recall@1", "map"}
 
 
@@ -259,14 +265,15 @@ def test_without_labels_the_sweep_is_over_retrieval(small, tones, capsys):
     rows = probe(small, unlabelled, layer="all", **QUICK)
     assert {row["probe"] for row in rows} == {"retrieval"}
     models = [row["model"] for row in rows if row["metric"] == "map"]
-    assert models == ["pretrained, layer 0", *MODELS]
+    assert models == ["pretrained, layer 0", MODELS[0], "random-init, layer 0", *MODELS[1:]]
 
 
 def test_layers_of_several_widths_are_not_summed(tones, tmp_path):
     run = make_run(Planted(narrow=2), tmp_path / "run")
     rows = probe(run, tones, probes=("linear",), seeds=1, layer="all", **QUICK)
     models = [row["model"] for row in rows if row["metric"] == "accuracy"]
-    assert models == ["pretrained, layer 0", "pretrained, layer 1", *MODELS]
+    before = [[f"{kind}, layer {n}" for n in (0, 1)] for kind in MODELS[:2]]
+    assert models == [*before[0], MODELS[0], *before[1], *MODELS[1:]]
 
 
 def test_the_sweep_as_text(rows):
@@ -291,4 +298,6 @@ def test_a_sweep_on_the_page(planted, rows):
     assert "layer 2, the output" in page
     assert "the mean of 3 fits" in page
     assert page.count("against the layer on tones") == 6
+    assert page.count("untrained layers") >= 6
+    assert "random-init, layer 1" in page
     assert "Only all layers together have been scored" in page

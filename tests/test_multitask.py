@@ -100,6 +100,21 @@ def test_preparing_makes_every_target_alike():
         assert values[name].item() == pytest.approx(1.0, abs=0.25)
 
 
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"hidden": 0}, r"--method.hidden must be at least 1"),
+        ({"channels": 0}, r"--method.channels must be at least 1"),
+        ({"error": "mae"}, r"--method.error is one of mse, l1, not 'mae'"),
+        ({"context": 2}, "odd number"),
+        ({"temperature": 0.0}, "must be positive"),
+    ],
+)
+def test_settings_that_can_not_be_are_refused(settings, why):
+    with pytest.raises(ValueError, match=why):
+        MultiTask(MelPatch(8000, seconds=1.0), **settings)
+
+
 def test_what_can_not_be_played_is_refused():
     with pytest.raises(ValueError, match="SampleCNN makes 1 of"):
         MultiTask(SampleCNN(8000), ["contrastive", "mfcc"])

@@ -385,6 +385,24 @@ def test_a_run_that_every_verb_takes(folder, tones, tmp_path, capsys):
     assert "pre-training began" not in text
 
 
+def test_an_imported_run_is_not_trained(folder, tmp_path, capsys):
+    run = import_published(folder, tmp_path / "run", progress=False)
+    capsys.readouterr()
+    words = ["pretrain", "demo", "--config", str(run.config_path), "--out", str(tmp_path / "new")]
+    assert cli.main(words) == 2
+    said = capsys.readouterr().err
+    assert "is of imported weights, which were not trained here" in said
+    assert f"antiphon probe {run.folder} DATA" in said
+    assert f"--recipe hubert --method.teacher {run.folder}" in said
+    assert not (tmp_path / "new").exists()
+    before = run.config_path.read_text()
+    assert cli.main(["pretrain", "demo", "--recipe", "demo", "--out", str(run.folder)]) == 2
+    said = capsys.readouterr().err
+    assert f"{run.folder} holds imported weights: choose another --out" in said
+    assert "--config" not in said
+    assert run.config_path.read_text() == before
+
+
 def test_a_run_is_not_written_over(folder, tmp_path):
     run = import_published(folder, tmp_path / "run", progress=False)
     assert "not stated" in (run.folder / "card.md").read_text()

@@ -261,6 +261,17 @@ def test_a_collapse_stops_and_says_what_to_try(tones, tmp_path):
     assert len(Run(tmp_path / "run").events("watch")) == 2
 
 
+def test_advice_on_a_collapse_fits_the_method(tones, tmp_path):
+    told = []
+    for number, kind in enumerate((CLMR, Collapsing)):
+        dead = Dead(8000, bands=32, dim=32, depth=1, seconds=1.0)
+        with pytest.raises(TrainingStopped, match=r"Try a lower --optim.lr") as stopped:
+            pretrain(tones, tmp_path / str(number), kind(dead), train=Train(20, 4, watch_every=5))
+        told.append(str(stopped.value))
+    assert "--method.temperature" in told[0]
+    assert "--method" not in told[1]
+
+
 def test_a_method_says_what_encoder_it_needs():
     class Causal(Broken):
         needs = frozenset({"causal"})

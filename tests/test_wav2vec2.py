@@ -164,6 +164,13 @@ def test_a_step_reaches_every_weight():
     assert method.quantiser.to_logits.weight.grad.abs().sum() > 0
 
 
+def test_features_are_normed_once():
+    method, normed = Wav2Vec2(small()), []
+    method.encoder.feature_norm.register_forward_hook(lambda *_: normed.append(1))
+    method(a_batch())
+    assert len(normed) == 1
+
+
 def test_in_evaluation_nothing_but_masks_and_negatives_is_drawn():
     method = Wav2Vec2(small()).eval()
     batch = a_batch()
@@ -193,9 +200,21 @@ def test_it_learns_notes():
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"length": 62}, "leave nothing to see"),
+        ({"length": 63}, "spans of 63 frames leave nothing to see of excerpts of 63"),
+        ({"length": 0}, r"--method.length must be at least 1"),
+        ({"p": 0.0}, r"--method.p must be over 0"),
+        ({"p": 1.5}, r"--method.p must be over 0"),
         ({"temperature": (2.0, 0.0)}, "must be positive"),
-        ({"negatives": 0}, "at least 1"),
+        ({"negatives": 0}, r"--method.negatives must be at least 1"),
+        ({"across": -1}, r"--method.across must be at least 0"),
+        ({"groups": 0}, r"--method.groups must be at least 1"),
+        ({"groups": 3}, "can't share a width of 256"),
+        ({"entries": 1}, r"--method.entries must be at least 2"),
+        ({"code_dim": 0}, r"--method.code_dim must be"),
+        ({"out": 0}, r"--method.out must be"),
+        ({"diversity": -1.0}, r"--method.diversity must be"),
+        ({"cooling": -0.1}, r"--method.cooling must be"),
+        ({"dropout": 1.5}, "dropout probability"),
     ],
 )
 def test_what_can_not_be_is_refused(settings, why):

@@ -77,8 +77,8 @@ def probe(
         pooling: of the encoder's frames over time; default the encoder's own.
         layer: whose frames: 0 is the first layer, -1 (and the default) the output. "all" scores
             each layer, and for the linear and mlp probes a learned weighted sum of them, where
-            they have one width; the baselines stand beside, random-init by its output. It holds
-            the vectors of all layers in memory at once.
+            they have one width; the baselines stand beside, random-init by all its layers too. It
+            holds the vectors of all layers in memory at once.
         resamples: bootstrap resamples of the groups, for the 95 % intervals.
         device: auto takes a GPU if there is one.
         cache: where decoded audio is kept.
@@ -88,9 +88,9 @@ def probe(
         The rows of the score table: ``model, layer, probe, dataset, split, protocol, metric,
         value, low, high, tracks, groups, skipped, heard, paired``. ``layer`` is None for the
         output, else as it was given; of all layers, ``model`` names each but the output, which is
-        "pretrained". ``heard`` counts the tested tracks that were pre-trained on; None if that
-        isn't known. ``paired`` lists the difference of the pre-trained encoder's output to each
-        baseline, that of another layer to the output and to random-init.
+        "pretrained" (or "random-init"). ``heard`` counts the tested tracks that were pre-trained
+        on; None if that isn't known. ``paired`` lists the difference of the pre-trained encoder's
+        output to each baseline, that of another layer to the output and to the untrained layer.
 
     Raises:
         ValueError: fewer than two tracks or classes to test, or no such layer.
@@ -105,7 +105,7 @@ def probe(
     packed = pack(dataset, encoder.sample_rate, cache, progress=progress)
     models = _models(encoder, run.config["seed"])
     models["random-init"].pooling = encoder.pooling
-    models["random-init"].layer = None if layer == "all" else layer
+    models["random-init"].layer = layer
     where = pick_device(device)
     heard = heard_by(run, packed)
     rows, details = [], []
@@ -124,7 +124,10 @@ def probe(
             for name, model in models.items():
                 each[name] = embed_excerpts(model.to(where), packed, seconds)
                 advance(1, name)
-            return _by_layer(each.pop("pretrained"), widths) | each
+            of_layers = [
+                _by_layer(name, each.pop(name), widths) for name in ("pretrained", "random-init")
+            ]
+            return of_layers[0] | of_layers[1] | each
 
         found = embedded(retrieval_seconds)
         rows += _retrieval_rows(found, packed, dataset, heard, retrieval_seconds, resamples)
@@ -160,14 +163,14 @@ def _models(encoder: Encoder, seed: int) -> dict[str, Encoder]:
     return {name: model.eval().requires_grad_(False) for name, model in models.items()}
 
 
-def _by_layer(embedded: Embedded, widths: list[int]) -> dict[str, Embedded]:
-    """The encoder's vectors taken apart by layer: the output's, or all, and all together."""
+def _by_layer(name: str, embedded: Embedded, widths: list[int]) -> dict[str, Embedded]:
+    """An encoder's vectors taken apart by layer: the output's, or all, and all together."""
     columns = np.split(embedded.vectors, np.cumsum(widths)[:-1], axis=1)
     layers = [Embedded(vectors, embedded.owners) for vectors in columns]
-    found = {LAYER.format(n): layer for n, layer in enumerate(layers[:-1])}
-    found["pretrained"] = layers[-1]
+    found = {LAYER.format(name, n): layer for n, layer in enumerate(layers[:-1])}
+    found[name] = layers[-1]
     if len(widths) > 1 and len(set(widths)) == 1:
-        found[WEIGHTED_SUM] = replace(embedded, layers=len(widths))
+        found[WEIGHTED_SUM.format(name)] = replace(embedded, layers=len(widths))
     return found
 
 
@@ -254,9 +257,10 @@ def _probe_rows(
     weights: list[list[float]] = []
     for name, embedded in found.items():
         if embedded.layers == 1 or probe_name in MIXING:
+            kept = weights if name.startswith("pretrained") else []
             predictions[name] = np.stack(
                 [
-                    _predict(probe_name, dataset, embedded, y, groups, cut, seed, tested, weights)
+                    _predict(probe_name, dataset, embedded, y, groups, cut, seed, tested, kept)
                     for seed, cut in enumerate(protocol.folds)
                 ]
             )

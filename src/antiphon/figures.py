@@ -174,14 +174,19 @@ def whiskers(rows: Sequence[dict[str, Any]], about: str) -> str | None:
 
 
 def by_layer(
-    layers: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], about: str
+    layers: Sequence[dict[str, Any]],
+    untrained: Sequence[dict[str, Any]],
+    others: Sequence[dict[str, Any]],
+    about: str,
 ) -> str | None:
-    """The score of each layer with the band of its intervals, and lines across for all others.
+    """The score of each layer with the band of its intervals, of the same without training, and
+    lines across for all others.
 
     None if no layer has a score.
 
     Args:
         layers: from the first to the output: ``value, low, high``.
+        untrained: the same layers with random weights, if they were scored.
         others: what is no layer: ``name, value``.
         about: what the figure shows, for who can't see it.
     """
@@ -196,12 +201,17 @@ def by_layer(
         axes = figure.subplots()
         axes.fill_between(places, *drawn[:, 1:].T, color=_ACCENT, alpha=0.18, linewidth=0)
         axes.plot(places, drawn[:, 0], color=_ACCENT, linewidth=1.6, marker="o", markersize=4.5)
+        if untrained:
+            values = np.array([row["value"] for row in untrained], dtype=float)
+            axes.plot(places, values, color=_MUTED, linewidth=1.2, marker="o", markersize=3.5)
         for value, _ in lines:
             axes.axhline(value, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
         axes.margins(y=0.08)
         axes.set_xlabel("layer")
         axes.set_ylabel("score")
         axes.locator_params(axis="x", integer=True)
+        if untrained and not np.isnan(values[-1]):
+            lines.append((values[-1], "untrained layers"))
         _named(axes, lines, [_INK] * len(lines))
         return _inline(figure, about)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from antiphon import __version__, distributed
 from antiphon.methods import Method
+from antiphon.progress import say
 from antiphon.runs import Run
 
 
@@ -107,6 +108,12 @@ class Journal:
     def watch(self, step: int, values: dict[str, float]) -> None:
         """Write what a look at the representation has shown."""
         self._write("watch", "watch", {"step": step, **values})
+
+    def warning(self, step: int, text: str, shown: bool) -> None:
+        """Write, and if asked say, what the method is worried about."""
+        self._write("warning", None, {"step": step, "text": text})
+        if shown:
+            say(f"step {step}: {text}", "yellow")
 
     def snapshot(self, step: int) -> None:
         """Write that the encoder was kept, and after how much training."""

@@ -90,9 +90,7 @@ def info_nce(positive: Tensor, negatives: Tensor) -> Tensor:
     return scores.logsumexp(-1) - scores[..., 0]
 
 
-def l1_ahead(
-    predicted: Tensor, frames: Tensor, shift: int, lengths: Tensor | None = None
-) -> Tensor:
+def l1_ahead(predicted: Tensor, frames: Tensor, shift: int) -> Tensor:
     """The mean of |y_t - x_{t+n}|: how far off what was foretold n frames before is.
 
     Chung et al., "An unsupervised autoregressive model for speech representation learning" (2019).
@@ -101,15 +99,10 @@ def l1_ahead(
     Args:
         predicted: y ``(B, F or F - n, C)``; those of the last n frames are left out.
         frames: x ``(B, F, C)``.
-        shift: n.
-        lengths: how many frames of each item are real ``(B,)``; None for all of them.
+        shift: n, less than F.
 
     Returns:
         A scalar.
     """
     count = frames.shape[1] - shift
-    error = (predicted[:, :count] - frames[:, shift:]).abs()
-    if lengths is None:
-        return error.mean()
-    real = torch.arange(count, device=frames.device) < lengths[:, None] - shift
-    return error[real].mean()
+    return (predicted[:, :count] - frames[:, shift:]).abs().mean()

@@ -68,6 +68,21 @@ def block_mask(
     >>> block_mask(2, 100, 0.5, 5).sum(1).tolist()
     [50, 50]
     """
+    count, blocks = check_blocks(frames, p, length, adjust, inverse)
+    centres = torch.randint(frames, (items, blocks))
+    first = (centres - length // 2).clamp(0, frames - length)
+    chosen = _exactly(_marked(first, frames, length), count)
+    return ~chosen if inverse else chosen
+
+
+def check_blocks(
+    frames: int, p: float, length: int, adjust: float = 0.0, inverse: bool = True
+) -> tuple[int, int]:
+    """How many frames :func:`block_mask` chooses of so many, and by how many blocks.
+
+    Raises:
+        ValueError: nothing would be hidden, or nothing left.
+    """
     share = 1 - p if inverse else p
     count, blocks = round(frames * share), int(frames * (share + adjust) / length)
     if not 0 < count < frames or length > frames:
@@ -75,10 +90,7 @@ def block_mask(
             f"of {frames} frames, blocks of {length} and a share of {p} hide all or none: take a "
             "longer excerpt or shorter blocks"
         )
-    centres = torch.randint(frames, (items, max(1, blocks)))
-    first = (centres - length // 2).clamp(0, frames - length)
-    chosen = _exactly(_marked(first, frames, length), count)
-    return ~chosen if inverse else chosen
+    return count, max(1, blocks)
 
 
 def numbers_of(chosen: Tensor) -> Tensor:

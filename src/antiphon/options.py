@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import itertools
 import re
 import sys
 from collections.abc import Callable
@@ -25,6 +26,8 @@ class Parser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong and what would be right, and stop with status 2."""
+        if not self.exit_on_error:
+            super().error(message, ex)
         known = sorted(option for option in self._option_string_actions if option[:2] == "--")
         text = teach(message, known, self._classes())
         print(f"{self.prog}: {text}\n`{self.prog} --help` explains every option.", file=sys.stderr)
@@ -53,14 +56,14 @@ def teach(message: str, known: list[str], classes: dict[str, str]) -> str:
         known: the options there are.
         classes: for each option that takes a class, the classes it knows.
     """
-    key = match[1] if (match := re.search(r'Parser key "([^"]+)"', message)) else ""
+    keys = re.findall(r'Parser key "([^"]+)"', message)
+    key = keys[0] if keys else ""
     if match := re.search(r"class_path '([^']+)':\s+Option '([^']+)' is not accepted", message):
         path, option = match[1], match[2]
         there = [name for name in _arguments_of(path) if name != "encoder"]
-        return (
-            f"{path.rpartition('.')[2]} takes no {option!r}{_near(option, there)}\n"
-            f"it takes: {', '.join(f'--{key}.{name}' for name in there)}"
-        )
+        takes = ", ".join(f"--{key}.{name}" for name in there) or "no options"
+        near = _near(option, there, f"--{key}.")
+        return f"{path.rpartition('.')[2]} takes no {option!r}{near}\nit takes: {takes}"
     if match := re.search(r"Expected a dot import path string: (\S+)", message):
         names = [c.strip().rpartition(".")[2] for c in classes.get(key, "").split(",") if c.strip()]
         names = [name for name in names if name not in {"Encoder", "Method"} and name[0] != "_"]
@@ -84,15 +87,27 @@ def teach(message: str, known: list[str], classes: dict[str, str]) -> str:
             return "say what to train: --recipe NAME, or --encoder and --method"
         dashed = [f"--{name}" if f"--{name}" in known else name.upper() for name in needed]
         return f"these are needed: {', '.join(dashed)}"
-    if key and (cause := _cause(message)):
-        return f"--{key}: {cause}"
+    if keys and (cause := _cause(_innermost(message))):
+        return f"--{'.'.join(keys)}: {cause}"
     return message.strip()
 
 
-def _cause(message: str) -> str:
+def _innermost(message: str) -> list[str]:
+    """What is said of the last key that is named: the lines that are indented under it."""
+    lines = message.splitlines()
+    at = max(number for number, line in enumerate(lines) if 'Parser key "' in line)
+    under = itertools.takewhile(lambda line: _indent(line) > _indent(lines[at]), lines[at + 1 :])
+    return list(under)
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" -"))
+
+
+def _cause(lines: list[str]) -> str:
     """The innermost reason of a value that doesn't fit, in a line."""
-    lines = [line.strip(" -") for line in message.splitlines()]
-    reasons = [line for line in lines[1:] if line and not line.startswith(("Subtypes", "Errors"))]
+    lines = [line.strip(" -") for line in lines]
+    reasons = [line for line in lines if line and not line.startswith(("Subtypes", "Errors"))]
     given = next((r.partition(": ")[2] for r in reasons if r.startswith("Given value:")), None)
     wanted = [
         re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", r)
@@ -108,9 +123,9 @@ def _arguments_of(class_path: str) -> list[str]:
     return list(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
 
 
-def _near(word: str, known: list[str]) -> str:
+def _near(word: str, known: list[str], prefix: str = "") -> str:
     close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
-    return f"; did you mean {' or '.join(close)}?" if close else ""
+    return f"; did you mean {' or '.join(prefix + name for name in close)}?" if close else ""
 
 
 def _siblings(option: str, known: list[str]) -> str:

@@ -19,7 +19,7 @@ from antiphon.datasets import Dataset, Track
 from antiphon.decoders import decode, default_workers
 from antiphon.distributed import barrier, rank, world_size
 from antiphon.files import default_cache, printable
-from antiphon.progress import bar
+from antiphon.progress import bar, say
 from antiphon.shards import Known, Place, Store
 
 
@@ -209,3 +209,13 @@ def _assemble(
             f"data set {dataset.name!r}: not one of {len(dataset)} tracks can be used:\n{first}"
         )
     return Pack(sample_rate, found, reasons)
+
+
+def say_used(tracks: Pack, asked: int) -> None:
+    """Print how much there is of so many tracks, and why others were left out."""
+    hours = tracks.seconds / 3600
+    say(f"{len(tracks)} of {asked} tracks, {hours:.2f} hours at {tracks.sample_rate} Hz")
+    for skipped in tracks.skipped[:10]:
+        say(f"skipped {skipped.track.id}: {skipped.reason}", "yellow")
+    if len(tracks.skipped) > 10:
+        say(f"... and {len(tracks.skipped) - 10} more: all are in data.json", "yellow")

@@ -216,13 +216,18 @@ def _sweeps(scores: Sequence[Row], details: Sequence[Row]) -> list[Row]:
             for number, row in enumerate(rows):
                 name = row["model"].removeprefix("pretrained, ")
                 paired = {d["against"]: {**d, "beyond": beyond(d)} for d in row["paired"]}
-                differences = [paired.get(other) for other in ("pretrained", "random-init")]
+                untrained = (d for other, d in paired.items() if other.startswith("random-init"))
+                differences = [paired.get("pretrained"), next(untrained, None)]
                 name = f"layer {number}, the output" if name == "pretrained" else name
                 lines.append({**row, "name": name, "differences": differences})
             layers = 1 + next(n for n, row in enumerate(rows) if row["model"] == "pretrained")
             name, question = METRICS.get(metric, (metric, "higher is better"))
             about = f"{name} against the layer {where}, with 95 % intervals and the baselines"
-            figure = by_layer(lines[:layers], lines[layers:], about)
+            fresh = [row for row in lines if row["model"].startswith("random-init")][:layers]
+            if len(fresh) < 2 or len(fresh) < layers:  # one layer, or scores of an older version
+                fresh = []
+            others = [row for row in lines[layers:] if row not in fresh]
+            figure = by_layer(lines[:layers], fresh, others, about)
             parts.append({"name": name, "question": question, "rows": lines, "figure": figure})
         weights = learned.get((dataset, probe))
         about = f"How much each layer counts in the weighted sum {where}"

@@ -16,8 +16,9 @@ from antiphon.runs import Run
 MODELS = ("pretrained", "random-init", "log-mel", "mfcc", "majority")
 """What stands in every table: the run's encoder and what it must beat."""
 
-LAYER, WEIGHTED_SUM = "pretrained, layer {}", "pretrained, weighted sum"
-"""What a sweep over layers adds: each layer before the output, and all of them, weighed."""
+LAYER, WEIGHTED_SUM = "{}, layer {}", "{}, weighted sum"
+"""What a sweep over layers adds, of the run's encoder and of the untrained one: each layer before
+the output, and all of them, weighed."""
 
 
 def score_rows(
@@ -26,7 +27,7 @@ def score_rows(
     """A row a model; those of the pre-trained encoder have differences to others.
 
     Its output is compared with every baseline, its layers (and their weighted sum) with its output
-    and with ``random-init``.
+    and with the same of ``random-init``.
     """
     wholes = {name: metric(drawn.everything) for name, metric in metrics.items()}
     values = {name: np.array([float(m(rows)) for rows in drawn]) for name, m in metrics.items()}
@@ -55,8 +56,9 @@ def score_rows(
 
 def _compared(name: str, names: Iterable[str]) -> list[str]:
     if name == "pretrained":
-        return [other for other in names if not other.startswith("pretrained")]
-    return ["pretrained", "random-init"] if name.startswith("pretrained") else []
+        return [other for other in names if not other.startswith(("pretrained", "random-init,"))]
+    untrained = name.replace("pretrained", "random-init")
+    return ["pretrained", untrained] if name.startswith("pretrained") else []
 
 
 def rounded(value: float) -> float | None:

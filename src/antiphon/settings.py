@@ -120,6 +120,8 @@ def check_same(run: Run, config: dict[str, Any], defaults: dict[str, Any]) -> No
     Raises:
         ValueError: it has another configuration; says what differs.
     """
+    if "imported" in run.config:
+        raise ValueError(f"{run.folder} holds imported weights: choose another --out")
     differ = []
     for key in sorted({*config, *run.config}):
         old, new = run.config.get(key), config.get(key)

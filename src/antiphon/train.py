@@ -33,11 +33,12 @@ from antiphon.launch import launch
 from antiphon.methods import Contrastive, Method
 from antiphon.norm import make_global
 from antiphon.optim import Optim
-from antiphon.pack import Pack, pack
+from antiphon.pack import pack, say_used
 from antiphon.progress import bar, say
 from antiphon.runs import Run
 from antiphon.settings import Train, check_same, plain, whole_path, without_encoder
 
+_SETTLED = 5000  # steps, or a tenth of them all, after which a method may complain
 _PREPARE = 0x9E3779B9  # excerpts that are looked at beforehand are others than those of step 0
 
 
@@ -131,7 +132,7 @@ def pretrain(
     if (run.folder / "checkpoint").exists():  # files that came since then wait for the next run
         tracks = tracks.only(run.tracks)
     if progress:
-        _say_skipped(tracks, len(dataset))
+        say_used(tracks, len(dataset))
     if len(tracks) < 2 <= method.views:
         raise ValueError(
             f"{type(method).__name__} tells tracks apart, and there is only one here: give it a "
@@ -177,6 +178,7 @@ class _Loop:
     progress: bool
     step: int = 0
     suspicious: int = 0
+    warned: bool = False
     note: str = ""
 
     def run_to_end(self) -> None:
@@ -199,7 +201,7 @@ class _Loop:
         if state:
             self.method.load_state_dict(state["method"])
             self.optimiser.load_state_dict(state["optimiser"])
-            self.step = state["step"]
+            self.step, self.warned = state["step"], bool(self.run.events("warning"))
         if train.compile:
             compile_encoder(self.method.encoder, self.fabric.device, self.progress)
         clips = train.batch * train.accumulate * self.method.views
@@ -312,6 +314,7 @@ class _Loop:
             speed = values["clips_per_second"]
             self.note = f"loss {values['loss']:.3f} · {speed:.0f} clips/s"
             self._stop_if_spoilt(values)
+            self._warn(values)
         if self.step % self.train.watch_every == 0 or last:
             self._watch()
         if self.step in self.snapshot_steps:
@@ -329,6 +332,14 @@ class _Loop:
                     "new --out: the last good checkpoint is kept here."
                 )
 
+    def _warn(self, values: dict[str, float]) -> None:
+        """Say once what the method makes of the log, when it has had the time to settle."""
+        if self.warned or self.step < min(_SETTLED, self.train.steps / 10):
+            return
+        if text := self.method.warning(values):
+            self.warned = True
+            self.journal.warning(self.step, text, self.progress)
+
     def _watch(self) -> None:
         self.model.eval()
         values = watch.look(self._embed, self.excerpts.pack, self.method.encoder.window)
@@ -339,8 +350,7 @@ class _Loop:
             raise TrainingStopped(
                 f"step {self.step}: the representation has collapsed: embeddings of different "
                 f"tracks hardly differ (spread {values['spread']:.2g}, effective rank "
-                f"{values['effective_rank']:.2f}). Try a lower --optim.lr, a larger "
-                "--train.batch, or another --method.temperature."
+                f"{values['effective_rank']:.2f}). Try a lower --optim.lr, {self.method.advice}."
             )
 
     def _embed(self, views: Tensor) -> Tensor:
@@ -385,14 +395,3 @@ def _interrupted_between_steps() -> Iterator[Callable[[], bool]]:
         yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _say_skipped(tracks: Pack, asked: int) -> None:
-    hours = tracks.seconds / 3600
-    say(
-        f"{len(tracks)} of {asked} tracks, {hours:.2f} hours at {tracks.sample_rate} Hz",
-    )
-    for skipped in tracks.skipped[:10]:
-        say(f"skipped {skipped.track.id}: {skipped.reason}", "yellow")
-    if len(tracks.skipped) > 10:
-        say(f"... and {len(tracks.skipped) - 10} more: all are in data.json", "yellow")

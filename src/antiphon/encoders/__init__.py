@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +34,11 @@ class Encoder(nn.Module, Configured, ABC):
         pooling: how :meth:`embed` makes one vector of the frames.
         layer: whose frames :meth:`embed` takes: None or -1 the output, a number one of
             :meth:`layers`, "all" each of them, side by side.
+        calibrated: names of the buffers that bring sound to the scale of the data, and hold
+            nothing that is learned by training: the untrained baseline has them too.
     """
 
+    calibrated: ClassVar[tuple[str, ...]] = ()
     sample_rate: int
     hop: int
     dim: int
@@ -130,13 +133,20 @@ class ContextEncoder(Encoder, ABC):
         """Every layer of context, each ``(B, F, D)``."""
         return self.context(self.features(x))
 
+    @property
+    def local_frames(self) -> int:
+        """F, how many local frames a window has; found with one of silence, unless known."""
+        silence = torch.zeros(1, 1, self.window, device=next(self.state_tensors()).device)
+        with torch.no_grad():
+            return self.features(silence).shape[1]
+
 
 class MaskableEncoder(ContextEncoder, ABC):
     """A contextual encoder that can do without some of its local frames, and fill them in.
 
     Attributes:
         extractor: what makes the local frames, and nothing else.
-        feature_norm: what the context does to them first.
+        feature_norm: what the context does to them first, unless it is done already.
     """
 
     maskable = True
@@ -145,7 +155,11 @@ class MaskableEncoder(ContextEncoder, ABC):
 
     @abstractmethod
     def context(
-        self, features: Tensor, mask: Tensor | None = None, keep: Tensor | None = None
+        self,
+        features: Tensor,
+        mask: Tensor | None = None,
+        keep: Tensor | None = None,
+        normed: bool = False,
     ) -> list[Tensor]:
         """Every layer of context, of which a part can be hidden.
 
@@ -154,6 +168,7 @@ class MaskableEncoder(ContextEncoder, ABC):
             mask: (B, F), true where a learned vector stands instead of the frame.
             keep: numbers of the frames that are encoded at all, (B, K), ascending. Each stays at
                 its own place in time; nothing of the others is seen.
+            normed: the frames have been through ``feature_norm``.
 
         Returns:
             Each (B, F, D), or (B, K, D) of those kept.
@@ -174,10 +189,16 @@ def pool(frames: Tensor, how: Pooling) -> Tensor:
 
 
 def random_init(encoder: Encoder, seed: int = 0) -> Encoder:
-    """The same architecture with fresh weights: the first baseline of every probe."""
+    """The same architecture with fresh weights: the first baseline of every probe.
+
+    It hears through the same scale: what the encoder names as ``calibrated`` is carried over.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(describe(encoder))
+        fresh = cast(Encoder, build(describe(encoder)))
+    for name in encoder.calibrated:
+        fresh.get_buffer(name).copy_(encoder.get_buffer(name))
+    return fresh
 
 
 def names() -> dict[str, type[Encoder]]:

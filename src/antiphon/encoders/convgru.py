@@ -84,6 +84,15 @@ class ConvGRU(ContextEncoder):
             x = conv(x).relu_()
         return x.transpose(1, 2)
 
+    @property
+    def local_frames(self) -> int:
+        """F, how many frames a window has."""
+        count = self.window
+        for conv in self._convolutions():
+            padded = count + 2 * int(conv.padding[0])
+            count = 1 + (padded - conv.kernel_size[0]) // conv.stride[0]
+        return count
+
     def context(self, features: Tensor) -> list[Tensor]:
         """What each layer of the GRU makes of the frames so far, each ``(B, F, dim)``."""
         layers = []

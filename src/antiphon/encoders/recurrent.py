@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from antiphon.encoders import ContextEncoder, Pooling
+from antiphon.encoders._block import Block
 from antiphon.features import LogMel, mel_filters
 
 _AT_ONCE = 16  # excerpts
@@ -50,6 +51,7 @@ class Recurrent(ContextEncoder):
     """
 
     causal = True
+    calibrated = ("mean", "deviation")
     mean: Tensor
     deviation: Tensor
 
@@ -91,6 +93,11 @@ class Recurrent(ContextEncoder):
         """Log-mel frames ``(B, F, bands)``, each band by its own scale."""
         return (self.log_mel(x) - self.mean) / self.deviation
 
+    @property
+    def local_frames(self) -> int:
+        """F, how many frames a window has."""
+        return 1 + (self.window - self.log_mel.frame) // self.hop
+
     def context(self, features: Tensor) -> list[Tensor]:
         """What each layer makes of every frame and those before it, each ``(B, F, dim)``."""
         return self.over_time(features)
@@ -129,7 +136,9 @@ class _Transformer(nn.Module):
         if dim % (2 * heads):
             raise ValueError(f"dim must be a multiple of twice the heads, got {dim} and {heads}")
         self.to_frames = nn.Linear(bands, dim)
-        self.blocks = nn.ModuleList(_Block(dim, heads, dropout) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            Block(dim, heads, 4 * dim, dropout, norm_first=True, causal=True) for _ in range(depth)
+        )
         self.out_norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -137,36 +146,10 @@ class _Transformer(nn.Module):
         x = x + _positions(x.shape[1], x.shape[2], x.device)
         layers: list[Tensor] = []
         for block in self.blocks:
-            x = block(x)
+            x, _ = block(x)
             layers.append(x)
         layers[-1] = self.out_norm(x)
         return layers
-
-
-class _Block(nn.Module):
-    """Attention to what was, then a layer for each frame by itself; norms first."""
-
-    def __init__(self, dim: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.norm = nn.LayerNorm(dim)
-        self.queries_keys_values = nn.Linear(dim, 3 * dim)
-        self.mix = nn.Linear(dim, dim)
-        self.widen_norm = nn.LayerNorm(dim)
-        self.widen = nn.Linear(dim, 4 * dim)
-        self.narrow = nn.Linear(4 * dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        dropout = self.dropout if self.training else 0.0
-        parts = self.queries_keys_values(self.norm(x)).unflatten(2, (3, self.heads, -1))
-        queries, keys, values = parts.permute(2, 0, 3, 1, 4)
-        attended = functional.scaled_dot_product_attention(
-            queries, keys, values, dropout_p=dropout, is_causal=True
-        )
-        mixed = self.mix(attended.transpose(1, 2).flatten(2))
-        x = x + functional.dropout(mixed, dropout)
-        widened = functional.gelu(self.widen(self.widen_norm(x)))
-        return x + functional.dropout(self.narrow(widened), dropout)
 
 
 def _positions(count: int, dim: int, device: torch.device) -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from antiphon.distributed import world_size
 from antiphon.encoders import MaskableEncoder, Pooling
+from antiphon.encoders._block import Block
 from antiphon.features import MelFrontEnd
 
 Size = Literal["base", "small", "tiny"]
@@ -125,7 +126,7 @@ class Transformer(MaskableEncoder):
         self.dropout = nn.Dropout(dropout)
         self.alibi = _Alibi(heads) if alibi else None
         self.blocks = nn.ModuleList(
-            _Block(dim, heads, hidden or 4 * dim, dropout, norm_first) for _ in range(depth)
+            Block(dim, heads, hidden or 4 * dim, dropout, norm_first) for _ in range(depth)
         )
         self.apply(_initialise)
         nn.init.uniform_(self.mask_vector)
@@ -138,20 +139,30 @@ class Transformer(MaskableEncoder):
         still = features.detach()
         return still + self.feature_gradient * (features - still)
 
+    @property
+    def local_frames(self) -> int:
+        """F, how many local frames a window has."""
+        return self.extractor.count(self.window)
+
     def context(
-        self, features: Tensor, mask: Tensor | None = None, keep: Tensor | None = None
+        self,
+        features: Tensor,
+        mask: Tensor | None = None,
+        keep: Tensor | None = None,
+        normed: bool = False,
     ) -> list[Tensor]:
         """The frames before the first block, and after each."""
-        return self._through(features, mask, keep)[0]
+        x = features if normed else self.feature_norm(features)
+        return self._through(x, mask, keep)[0]
 
     def feed_forward(self, features: Tensor) -> list[Tensor]:
         """What the feed-forward part of each block adds ``[(B, F, D), ...]``, of all frames."""
-        return self._through(features, None, None)[1]
+        return self._through(self.feature_norm(features), None, None)[1]
 
     def _through(
-        self, features: Tensor, mask: Tensor | None, keep: Tensor | None
+        self, normed: Tensor, mask: Tensor | None, keep: Tensor | None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        x = self.dropout(self.project(self.feature_norm(features)))
+        x = self.dropout(self.project(normed))
         if mask is None:
             x = _idle(x, self.mask_vector)
         else:
@@ -205,6 +216,12 @@ class _Waveform(nn.Module):
             else [nn.LayerNorm(channels) for _ in _KERNELS]
         )
 
+    def count(self, samples: int) -> int:
+        """F of T."""
+        for kernel, stride in zip(_KERNELS, _STRIDES, strict=True):
+            samples = 1 + (samples - kernel) // stride
+        return samples
+
     def forward(self, x: Tensor) -> Tensor:
         if self.normalise:
             x = F.layer_norm(x, x.shape[-1:])
@@ -225,6 +242,10 @@ class _LogMel(nn.Module):
         self.front_end, self.patch = MelFrontEnd(sample_rate, bands), patch
         self.hop = patch * self.front_end.hop
         self.embed = nn.Linear(patch * bands, channels)
+
+    def count(self, samples: int) -> int:
+        """F of T."""
+        return (1 + samples // self.front_end.hop) // self.patch
 
     def forward(self, x: Tensor) -> Tensor:
         mel = self.front_end(x)
@@ -285,46 +306,6 @@ class _Alibi(nn.Module):
     def forward(self, places: Tensor) -> Tensor:
         distance = (places[:, None, :, None] - places[:, None, None, :]).abs()
         return -distance * (self.slopes * self.scale.clamp_min(0))[None, :, None, None]
-
-
-class _Block(nn.Module):
-    """Attention and a feed-forward part; returns the frames, and what the latter added."""
-
-    def __init__(self, dim: int, heads: int, hidden: int, dropout: float, norm_first: bool) -> None:
-        super().__init__()
-        self.heads, self.dropout, self.norm_first = heads, dropout, norm_first
-        self.queries_keys_values = nn.Linear(dim, 3 * dim)
-        self.out = nn.Linear(dim, dim)
-        self.attention_norm = nn.LayerNorm(dim)
-        self.widen = nn.Linear(dim, hidden)
-        self.narrow = nn.Linear(hidden, dim)
-        self.norm = nn.LayerNorm(dim)
-
-    def forward(self, x: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-        if self.norm_first:
-            x = x + self._attention(self.attention_norm(x), bias)
-            added = self._feed_forward(self.norm(x))
-            return x + added, added
-        x = self.attention_norm(x + self._attention(x, bias))
-        added = self._feed_forward(x)
-        return self.norm(x + added), added
-
-    def _attention(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        q, k, v = self.queries_keys_values(x).unflatten(2, (3, self.heads, -1)).unbind(2)
-        mixed = F.scaled_dot_product_attention(
-            q.transpose(1, 2),
-            k.transpose(1, 2),
-            v.transpose(1, 2),
-            attn_mask=None if bias is None else bias.to(q.dtype),
-            dropout_p=self.dropout if self.training else 0.0,
-        )
-        return self._dropped(self.out(mixed.transpose(1, 2).flatten(2)))
-
-    def _feed_forward(self, x: Tensor) -> Tensor:
-        return self._dropped(self.narrow(F.gelu(self.widen(x))))
-
-    def _dropped(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)
 
 
 def _idle(x: Tensor, *parameters: Tensor) -> Tensor:

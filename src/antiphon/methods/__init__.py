@@ -6,13 +6,13 @@ A method is one file of this package with one final class.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
 from antiphon.configured import Configured, discover
-from antiphon.encoders import Encoder
+from antiphon.encoders import ContextEncoder, Encoder
 from antiphon.excerpts import Batch
 
 Need = Literal["contextual", "causal", "maskable"]
@@ -36,11 +36,13 @@ class Method(nn.Module, Configured, ABC):
         views: how many crops of a track it plays with.
         needs: what the encoder must be; building the method with another one is refused.
         teacher_run: the folder of an earlier run whose encoder is to be given to :meth:`teach`.
+        advice: what else to try than a lower --optim.lr where all embeddings become one.
     """
 
     views: int = 1
     needs: ClassVar[frozenset[Need]] = frozenset()
     teacher_run: str | None = None
+    advice: ClassVar[str] = "or a longer --optim.warmup"
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -80,6 +82,10 @@ class Method(nn.Module, Configured, ABC):
     def after_step(self, progress: float) -> None:
         """Do what follows the optimiser's step; progress goes from 0 to 1."""
 
+    def warning(self, values: Mapping[str, float]) -> str | None:
+        """What goes wrong by the means of a line of the log, and what to try; it is said once."""
+        return None
+
 
 class Contrastive(Method):
     """A method that looks at each item by itself, and then compares what it has seen of all.
@@ -101,6 +107,44 @@ class Contrastive(Method):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Compare the projections of the batch."""
         return self.compare(self.project(batch.views), batch.tracks)
+
+
+def at_least(least: float, **arguments: float) -> None:
+    """Refuse a method's arguments that are less.
+
+    Raises:
+        ValueError: names the option.
+    """
+    for name, value in arguments.items():
+        if not value >= least:
+            raise ValueError(f"--method.{name} must be at least {least}, got {value}")
+
+
+def one_of(choices: Sequence[str], **arguments: str) -> None:
+    """Refuse a method's arguments that are none of the choices.
+
+    Raises:
+        ValueError: names the option and the choices.
+    """
+    for name, value in arguments.items():
+        if value not in choices:
+            raise ValueError(f"--method.{name} is one of {', '.join(choices)}, not {value!r}")
+
+
+def check_spans(encoder: ContextEncoder, p: float, length: int) -> None:
+    """Refuse spans (:func:`antiphon.masking.span_mask`) that a window has no room for.
+
+    Raises:
+        ValueError: nothing to hide, or to see; says what would do.
+    """
+    at_least(1, length=length)
+    if not 0 < p <= 1:
+        raise ValueError(f"--method.p must be over 0 and at most 1, got {p}")
+    if encoder.local_frames <= max(2, length):
+        raise ValueError(
+            f"spans of {length} frames leave nothing to see of excerpts of {encoder.local_frames}: "
+            "a longer --encoder.seconds, or a shorter --method.length"
+        )
 
 
 def names() -> dict[str, type[Method]]:

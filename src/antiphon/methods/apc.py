@@ -46,9 +46,14 @@ class APC(Method):
 
     def __init__(self, encoder: Encoder, shift: int = 3, codes: int = 0) -> None:
         super().__init__(encoder)
-        frames = self.encoder.window // self.encoder.hop
-        if not 1 <= shift < frames - 1:
-            raise ValueError(f"shift must be from 1 to {frames - 2} frames, got {shift}")
+        frames = self.encoder.local_frames
+        if not 1 <= shift < frames:
+            raise ValueError(
+                f"--method.shift must be from 1 to {frames - 1} for excerpts of {frames} frames, "
+                f"got {shift}"
+            )
+        if codes < 0 or codes == 1:
+            raise ValueError(f"--method.codes must be 0 for none, or at least 2, got {codes}")
         if _learned_features(self.encoder):
             raise ValueError(
                 f"APC foretells features that are given, and {type(encoder).__name__} learns its "

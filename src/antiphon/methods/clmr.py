@@ -10,7 +10,7 @@ from torch.nn import functional
 from antiphon.distributed import all_gather, world_size
 from antiphon.encoders import Encoder
 from antiphon.losses import nt_xent
-from antiphon.methods import Contrastive
+from antiphon.methods import Contrastive, at_least, one_of
 
 
 class CLMR(Contrastive):
@@ -38,6 +38,7 @@ class CLMR(Contrastive):
     """
 
     views = 2
+    advice = "a larger --train.batch, or another --method.temperature"
 
     def __init__(
         self,
@@ -50,6 +51,8 @@ class CLMR(Contrastive):
         super().__init__(encoder)
         if temperature <= 0:
             raise ValueError(f"the temperature must be positive, got {temperature}")
+        one_of(("mlp", "linear", "none"), projector=projector)
+        at_least(1, out=out)
         self.temperature = temperature
         width = encoder.embedding_dim
         hidden = hidden or width

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from antiphon.encoders import ContextEncoder, Encoder
 from antiphon.excerpts import Batch
 from antiphon.losses import info_nce
-from antiphon.methods import Method
+from antiphon.methods import Method, at_least, one_of
 
 
 class CPC(Method):
@@ -43,6 +43,7 @@ class CPC(Method):
     """
 
     needs = frozenset({"contextual", "causal"})
+    advice = "a longer --optim.warmup, or other --method.negatives"
     encoder: ContextEncoder
 
     def __init__(
@@ -53,12 +54,10 @@ class CPC(Method):
         negatives: Literal["within", "between", "all"] = "all",
     ) -> None:
         super().__init__(encoder)
-        if steps < 1 or count < 1:
-            raise ValueError(f"steps and count must be at least 1, got {steps} and {count}")
-        if negatives not in ("within", "between", "all"):
-            raise ValueError(f"negatives are within, between or all, not {negatives!r}")
-        frames = self.encoder.window // self.encoder.hop
-        if frames < steps + 2:
+        at_least(1, steps=steps, count=count)
+        one_of(("within", "between", "all"), negatives=negatives)
+        frames = self.encoder.local_frames
+        if frames <= steps:
             raise ValueError(
                 f"{steps} steps ahead is too far for excerpts of {frames} frames: fewer "
                 "--method.steps, or a longer --encoder.seconds"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -11,10 +12,12 @@ from torch.nn import functional
 
 from antiphon.encoders import Encoder, MaskableEncoder
 from antiphon.excerpts import Batch
-from antiphon.masking import block_mask, numbers_of, span_mask, taken
-from antiphon.methods import Method
+from antiphon.masking import block_mask, check_blocks, numbers_of, span_mask, taken
+from antiphon.methods import Method, at_least, check_spans, one_of
 
 _KERNEL, _GROUPS = 7, 16  # of the decoder's convolutions
+_LEAST_TARGET, _LEAST_PREDICTION = 0.1, 0.01  # deviations at which fairseq gives up
+_MOST_PLACE = 0.8
 _NOISE = 0.01  # deviation of what stands in a hidden frame's place
 
 
@@ -45,6 +48,7 @@ class Data2Vec2(Method):
     two miss another collapse: ``place`` is the share of the targets that all excerpts of the batch
     have in common at the same place in time (1 / B where there is nothing in common). Near 1 the
     teacher tells where a frame stands, by its distance from the ends, and nothing of the music.
+    Training warns of both, the second from 0.8, once 5000 steps or a tenth of all are done.
 
     Args:
         encoder: what is trained; its width a multiple of 16.
@@ -75,6 +79,7 @@ class Data2Vec2(Method):
     """
 
     needs = frozenset({"contextual", "maskable"})
+    advice = "a longer --optim.warmup, or a --method.decay nearer to 1"
     encoder: MaskableEncoder
 
     def __init__(
@@ -96,11 +101,11 @@ class Data2Vec2(Method):
         decoder_dropout: float = 0.1,
     ) -> None:
         super().__init__(encoder)
-        if masks < 1 or top < 1:
-            raise ValueError(f"masks and top must be at least 1, got {masks} and {top}")
-        if normalise not in ("time", "channels"):
-            raise ValueError(f"normalise is time or channels, not {normalise!r}")
-        if not all(0 <= d <= 1 for d in decay):
+        at_least(1, masks=masks, top=top, length=length, decoder_dim=decoder_dim)
+        at_least(0, adjust=adjust, rise=rise, decoder_depth=decoder_depth)
+        one_of(("drop", "vector"), hide=hide)
+        one_of(("time", "channels"), normalise=normalise)
+        if len(decay) != 2 or not all(0 <= d <= 1 for d in decay):
             raise ValueError(f"decay is from 0 (copy the encoder) to 1 (stand still), got {decay}")
         if hide == "drop" and not decoder_depth:
             raise ValueError(
@@ -112,6 +117,10 @@ class Data2Vec2(Method):
                 f"the decoder's convolutions have {_GROUPS} groups: the encoder's width "
                 f"({encoder.dim}) and decoder_dim ({decoder_dim}) must be multiples of that"
             )
+        if hide == "vector":
+            check_spans(self.encoder, p, length)
+        else:
+            check_blocks(self.encoder.local_frames, p, length, adjust, inverse)
         self.masks, self.hide, self.top, self.normalise = masks, hide, top, normalise
         self.p, self.length, self.adjust, self.inverse = p, length, adjust, inverse
         self.decay, self.rise, self.centred = tuple(decay), rise, centred
@@ -149,12 +158,28 @@ class Data2Vec2(Method):
         y = (y - common if self.centred else y)[item[:, None], hidden]
         copies = features.repeat_interleave(self.masks, 0)
         predicted = self.predict(copies, mask, hidden).to(y.dtype)
-        return {
+        values = {
             "loss": (predicted - y).square().sum(2).mean() / y.shape[2] ** 0.5,
             "target_std": _deviation(y),
             "prediction_std": _deviation(predicted.detach()),
-            "place": place,
         }
+        return values if items == 1 else {**values, "place": place}  # of one, all is common
+
+    def warning(self, values: Mapping[str, float]) -> str | None:
+        """That the teacher says the same of all frames, or nothing but where they stand."""
+        if values["target_std"] < _LEAST_TARGET or values["prediction_std"] < _LEAST_PREDICTION:
+            return (
+                f"all frames are becoming alike: targets deviate by {values['target_std']:.2g}, "
+                f"predictions by {values['prediction_std']:.2g}. Try a lower --optim.lr, "
+                f"{self.advice}"
+            )
+        if not self.centred and values.get("place", 0.0) > _MOST_PLACE:
+            return (
+                f"{values['place']:.0%} of the targets tell where in its excerpt a frame stands, "
+                "and nothing of the music. Try --method.centred true, a longer --encoder.seconds, "
+                "or a lower --optim.lr"
+            )
+        return None
 
     def mask(self, rows: int, frames: int) -> Tensor:
         """True where a frame is hidden ``(rows, F)``, equally often in each row; on the CPU."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from antiphon.encoders import Encoder, MaskableEncoder
 from antiphon.excerpts import Batch
 from antiphon.features import CQT
 from antiphon.masking import numbers_of, span_mask, taken
-from antiphon.methods import Method
+from antiphon.methods import Method, at_least, check_spans, one_of
 from antiphon.quantiser import perplexity
 from antiphon.targets import Clusters, Kind, Moments
 
@@ -60,6 +61,7 @@ class HuBERT(Method):
     """
 
     needs = frozenset({"contextual", "maskable"})
+    advice = "a longer --optim.warmup, or other --method.targets"
     encoder: MaskableEncoder
 
     def __init__(
@@ -86,12 +88,10 @@ class HuBERT(Method):
             raise ValueError(
                 f"k-means needs 2 clusters and a frame for each, got {clusters} of {fit_frames}"
             )
-        frames = encoder.window // encoder.hop
-        if frames <= length + 1:
-            raise ValueError(
-                f"spans of {length} frames leave nothing to see of excerpts of {frames}: a longer "
-                "--encoder.seconds, or a shorter --method.length"
-            )
+        at_least(1, levels=levels, out=out)
+        at_least(0, visible=visible, penalty=penalty, cqt=cqt)
+        one_of(get_args(Kind), targets=targets)
+        check_spans(self.encoder, p, length)
         self.p, self.length, self.kappa = p, length, kappa
         self.visible, self.penalty, self.cqt = visible, penalty, cqt
         self.teacher_run, self.layer, self.fit_frames = teacher, layer, fit_frames
@@ -155,7 +155,9 @@ class HuBERT(Method):
 
     def _described(self, sound: Tensor) -> Tensor:
         if self._teacher:
-            return self._teacher[0].to(sound.device).layers(sound)[self.layer]
+            teacher = self._teacher[0].to(sound.device)
+            with torch.autocast(sound.device.type, enabled=False):  # as when clusters were found
+                return teacher.layers(sound.float())[self.layer]
         if self.teacher_run is not None:
             raise RuntimeError(f"the encoder of {self.teacher_run} was not given to teach()")
         return self.moments(sound)

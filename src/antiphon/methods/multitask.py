@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
 
 from torch import Tensor, nn
 
 from antiphon import workers as all_workers
 from antiphon.encoders import Encoder
 from antiphon.excerpts import Batch
-from antiphon.methods import Method
+from antiphon.methods import Method, at_least, one_of
 from antiphon.weighting import Scheme, make
 from antiphon.workers import Error, Worker
 
@@ -47,6 +48,8 @@ class MultiTask(Method):
     ['lim', 'log-mel', 'loss', 'weight/lim', 'weight/log-mel']
     """
 
+    advice = "a longer --optim.warmup, or other --method.workers"
+
     def __init__(
         self,
         encoder: Encoder,
@@ -62,6 +65,10 @@ class MultiTask(Method):
         super().__init__(encoder)
         if isinstance(workers, str) or not workers or len(set(workers)) < len(workers):
             raise ValueError(f"the workers must be a list of different names, got {workers!r}")
+        at_least(1, hidden=hidden, channels=channels)
+        one_of(get_args(Error), error=error)
+        if temperature <= 0:
+            raise ValueError(f"the temperature must be positive, got {temperature}")
         made: dict[str, Worker] = {
             name: all_workers.make(name, encoder, hidden, error, context, channels, temperature)
             for name in workers

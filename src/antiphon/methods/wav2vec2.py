@@ -10,7 +10,7 @@ from antiphon.distributed import all_reduce_sum, world_size
 from antiphon.encoders import Encoder, MaskableEncoder
 from antiphon.excerpts import Batch
 from antiphon.masking import numbers_of, span_mask, taken
-from antiphon.methods import Method
+from antiphon.methods import Method, at_least, check_spans
 from antiphon.quantiser import GumbelQuantiser, perplexity
 
 
@@ -60,6 +60,7 @@ class Wav2Vec2(Method):
     """
 
     needs = frozenset({"contextual", "maskable"})
+    advice = "a longer --optim.warmup, or more --method.diversity"
     encoder: MaskableEncoder
 
     def __init__(
@@ -83,14 +84,10 @@ class Wav2Vec2(Method):
         super().__init__(encoder)
         if min(temperature) <= 0 or kappa <= 0:
             raise ValueError(f"temperatures must be positive, got {temperature} and {kappa}")
-        if negatives < 1:
-            raise ValueError(f"there must be at least 1 negative, got {negatives}")
-        frames = encoder.window // encoder.hop
-        if frames <= length + 1:
-            raise ValueError(
-                f"spans of {length} frames leave nothing to see of excerpts of {frames}: a longer "
-                "--encoder.seconds, or a shorter --method.length"
-            )
+        at_least(1, negatives=negatives, groups=groups, code_dim=code_dim, out=out)
+        at_least(2, entries=entries)
+        at_least(0, across=across, diversity=diversity, penalty=penalty, cooling=cooling)
+        check_spans(self.encoder, p, length)
         self.p, self.length, self.kappa = p, length, kappa
         self.negatives, self.across = negatives, across
         self.diversity, self.penalty = diversity, penalty
@@ -116,7 +113,7 @@ class Wav2Vec2(Method):
 
         normed = self.encoder.feature_norm(features)
         quantised, codes, probabilities = self.quantiser(self.dropout(taken(normed, hidden)))
-        c = self.project(taken(self.encoder.context(features, mask)[-1], hidden))
+        c = self.project(taken(self.encoder.context(normed, mask, normed=True)[-1], hidden))
         q = self.project_codes(quantised)
         if self.across:  # all the batch is one excerpt then
             c, q, codes, negatives = (x.flatten(0, 1)[None] for x in (c, q, codes, negatives))

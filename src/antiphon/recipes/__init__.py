@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from antiphon.chain import Chain
 from antiphon.encoders import Encoder
@@ -58,6 +59,8 @@ def training_arguments(words: Sequence[str], prog: str | None = None) -> dict[st
     """
     recipe, rest = _take(list(words), "--recipe")
     config_file, rest = _take(rest, "--config")
+    if config_file:
+        _refuse_imported(Path(config_file).expanduser())
     parser = training_parser(recipe, prog)
     given = parser.parse_args([*(["--config", config_file] if config_file else []), *rest])
     if given.encoder is None:
@@ -68,6 +71,22 @@ def training_arguments(words: Sequence[str], prog: str | None = None) -> dict[st
     made = vars(parser.instantiate(given))
     left_out = {"config", "recipe", "encoder", "__default_config__"}
     return {key: value for key, value in made.items() if key not in left_out}
+
+
+def _refuse_imported(config_file: Path) -> None:
+    """A run of published weights was not trained here, and its config can't say how."""
+    try:
+        config = yaml.safe_load(config_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return  # the parser says what is wrong with it
+    if isinstance(config, dict) and "imported" in config:
+        run = config_file.parent
+        raise ValueError(
+            f"{config_file} is of imported weights, which were not trained here: it says nothing "
+            f"of how, and can't be repeated. Use them as they are (`antiphon probe {run} DATA`, "
+            f"`antiphon embed {run} DATA --out T.parquet`), or have a new encoder learn from them: "
+            f"--recipe hubert --method.teacher {run}"
+        )
 
 
 def _take(words: list[str], option: str) -> tuple[str | None, list[str]]:
