@@ -103,7 +103,7 @@ class TestTargets:
         found = played.targets(frames())
         torch.testing.assert_close(found, wanted)
         assert found.mean(1).abs().mean() > 0.01
-        with pytest.raises(ValueError, match="time or channels"):
+        with pytest.raises(ValueError, match="time, channels"):
             method(normalise="batch")
 
     def test_constant_frames_show_in_the_log(self, monkeypatch):
