@@ -32,6 +32,7 @@ LIMIT = 0.35
 
 _LOW, _HIGH, _BANDS = 300.0, 2000.0, 33
 _STEADY = 1e-3  # of the energy: where less than this changes in a hop, the signs are mere rounding
+_FAINT = 1e-10  # of a tone's energy that is as loud as the recording's peak: what is rounding too
 _COMMON = 200  # a word that occurs more often than this proposes nothing
 _VOTES = 2  # equal words that propose the same place; one alone is mostly chance
 _FRAMES_AT_ONCE = 128
@@ -90,7 +91,8 @@ def fingerprint(samples: NDArray[np.generic], sample_rate: int) -> Words:
     change = np.diff(energy, axis=0)
     bits = np.diff(change, axis=1) < 0  # E(n,m) - E(n,m+1) - (E(n-1,m) - E(n-1,m+1)) > 0
     words = np.packbits(bits, axis=1).view(">u4")[:, 0].astype(np.uint32)
-    words[np.abs(change).sum(1) <= _STEADY * energy[1:].sum(1)] = 0
+    faint = _FAINT * (FRAME * np.abs(sound).max()) ** 2
+    words[np.abs(change).sum(1) <= _STEADY * energy[1:].sum(1) + faint] = 0
     return words
 
 

@@ -303,7 +303,7 @@ def _at_hand(
     """The tracks of these ids, as far as they are decoded, and what to say of the others."""
     try:
         found = recall(open_dataset(origin["data"], origin["labels"]), heard, rate, cache)
-    except (OSError, ValueError):  # the data are no longer where they were
+    except (ImportError, OSError, ValueError):  # the data are no longer where they were
         found = None
     missing = len(heard) - (len(found) if found else 0)
     text = f"{missing:,} of {len(heard):,} tracks that were pre-trained on and aren't in this data "
@@ -339,11 +339,13 @@ def group_words(straddling: int, shared: Mapping[str, Sequence[int]]) -> list[st
     """What is to be said of groups, in sentences; nothing where there are no splits."""
     if not shared:
         return []
-    said = "1 group has" if straddling == 1 else f"{straddling:,} groups have"
-    said = said if straddling else "No group has"
-    counts = [f"{n:,} of {total:,} {split} tracks" for split, (n, total) in shared.items() if n]
-    rest = f" {' and '.join(counts)} share a group with train." if counts else ""
-    return [f"{said} tracks in several splits.{rest}"]
+    known = sorted(shared.items(), key=lambda item: item[0] != "test")
+    counts = [f"{n:,} of {total:,} {split} tracks" for split, (n, total) in known if n]
+    if counts:
+        counts[0] += " share a group with train"
+    groups = "1 group has" if straddling == 1 else f"{straddling:,} groups have"
+    said = f"{groups if straddling else 'No group has'} tracks in several splits."
+    return [f"{said} {', and '.join(counts)}." if counts else said]
 
 
 def _counted(listed: Mapping[str, Any]) -> str:
