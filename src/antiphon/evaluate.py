@@ -92,10 +92,11 @@ def probe(
         The rows of the score table: ``model, layer, probe, dataset, splits, splits_hash, split,
         protocol, metric, value, low, high, tracks, groups, skipped, heard, paired``. ``splits`` is
         the data set's way to split by name, ``splits_hash`` tells which tracks are in which split.
-        ``layer`` is None for the output, else as it was given; of all layers, ``model`` names each but the output, which is
-        "pretrained". ``heard`` counts the tested tracks that were pre-trained on; None if that
-        isn't known. ``paired`` lists the difference of the pre-trained encoder's output to each
-        baseline, that of another layer to the output and to random-init.
+        ``layer`` is None for the output, else as it was given; of all layers, ``model`` names each
+        but the output, which is "pretrained". ``heard`` counts the tested tracks that were
+        pre-trained on; None if that isn't known. ``paired`` lists the difference of the
+        pre-trained encoder's output to each baseline, that of another layer to the output and to
+        random-init.
 
     Raises:
         ValueError: fewer than two tracks or classes to test, or no such layer.

@@ -1,12 +1,12 @@
-"""Fingerprints of sound: the same recording is found again after a cut, a codec or a change of level.
+"""Fingerprints of sound: a recording is known again after a cut, a codec or a change of level.
 
 J. Haitsma and T. Kalker, "A highly robust audio fingerprinting system", ISMIR 2002. Each frame of
-0.37 s gives a word of 32 bits, which say whether the energy differences of 33 neighbouring bands,
-300 to 2000 Hz, grow or fall. Words that are equal in two recordings propose how they may lie on each
-other; the share of differing bits over 3 s decides. Our frames are 23 ms apart (the paper's 12 ms).
+0.37 s gives a word of 32 bits: whether the energy differences of 33 neighbouring bands, 300 to
+2000 Hz, grow or fall. Words that are equal in two recordings propose how one may lie on the other;
+the share of bits that differ over 3 s decides. Our frames are 23 ms apart (the paper's 12 ms).
 
-Found are copies, excerpts, other codecs, rates, levels and equalisers. Not found are covers, other
-takes, changes of pitch or speed, and less than 3 s in common. Other mixes may or may not be.
+Found are copies, excerpts, other codecs, rates, levels and equalisers, and mixes that are not too
+unlike. Not found are covers, other takes, other pitches or speeds, and less than 3 s in common.
 """
 
 from __future__ import annotations

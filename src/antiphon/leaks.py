@@ -123,7 +123,7 @@ def _keys(packed: Pack) -> list[str]:
 
 
 def _kept(folder: Path, wanted: set[str]) -> dict[str, Words]:
-    known = {}
+    known: dict[str, Words] = {}
     for file in sorted(folder.glob("prints-*.npz")):
         with np.load(file) as part:
             keys = part["keys"].tolist()
@@ -328,10 +328,8 @@ def in_words(found: Mapping[str, Any]) -> list[str]:
         between = "splits" if found["sharing"] else "groups"
         said.append(f"Copies in other {between}: {_counted(copies)}.")
     if variants := found["variants"]:
-        many = variants["near"]
-        said.append(
-            f"Near-duplicates of tracks that were pre-trained on: {f'{many:,}' if many else 'none'}."
-        )
+        many = f"{variants['near']:,}" if variants["near"] else "none"
+        said.append(f"Near-duplicates of tracks that were pre-trained on: {many}.")
     return said + [f"Not checked: {text}." for text in found["unchecked"]]
 
 
