@@ -35,7 +35,7 @@ _STEADY = 1e-3  # of the energy: where less than this changes in a hop, the sign
 _FAINT = 1e-10  # of a tone's energy that is as loud as the recording's peak: what is rounding too
 _COMMON = 200  # a word that occurs more often than this proposes nothing
 _VOTES = 2  # equal words that propose the same place; one alone is mostly chance
-_FRAMES_AT_ONCE = 128
+_FRAMES_AT_ONCE = 32  # more leave the cache of a CPU
 
 
 class Match(NamedTuple):
