@@ -27,7 +27,8 @@ PACKAGE = Path(antiphon.__file__).parent
 # The way of one datum, from the disk to the page. What a step may import stands before it.
 ORDER = [
     "files", "progress", "allocator", "cores", "ahead", "configured", "distributed", "launch",
-    "norm", "datasets", "audio", "survey", "shards", "decoders", "pack", "excerpts", "dsp",
+    "norm", "datasets", "audio", "shards", "decoders", "pack", "fingerprint", "leaks", "survey",
+    "excerpts", "dsp",
     "features", "augmentation", "augment", "chain", "fused", "encoders", "published", "losses",
     "masking", "quantiser", "targets", "weighting", "workers", "methods", "gradcache", "optim",
     "watch", "runs", "importing", "settings", "cards", "journal", "devices", "train", "windows",

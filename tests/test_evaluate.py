@@ -56,6 +56,7 @@ def test_every_row_says_all_about_itself(rows):
         assert set(row) == {
             "model", "probe", "dataset", "split", "protocol", "metric", "value", "low", "high",
             "tracks", "groups", "seeds", "heard", "skipped", "paired", "layer",
+            "splits", "splits_hash",
         }  # fmt: skip
         assert row["model"] in MODELS
         assert row["low"] <= row["value"] <= row["high"]

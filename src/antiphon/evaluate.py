@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from antiphon import leaks as leak_check
 from antiphon.datasets import Dataset
 from antiphon.datasets import open as open_dataset
 from antiphon.encoders import Encoder, Layer, Pooling, random_init
@@ -54,6 +55,7 @@ def probe(
     pooling: Pooling | None = None,
     layer: Layer | None = None,
     resamples: int = 1000,
+    leaks: bool = True,
     device: str = "auto",
     cache: str | None = None,
     progress: bool = True,
@@ -80,17 +82,21 @@ def probe(
             they have one width; the baselines stand beside, random-init by all its layers too. It
             holds the vectors of all layers in memory at once.
         resamples: bootstrap resamples of the groups, for the 95 % intervals.
+        leaks: look for near-duplicates between splits, and of tracks that were pre-trained on.
+            Minutes for tens of thousands of tracks, but only the first time.
         device: auto takes a GPU if there is one.
         cache: where decoded audio is kept.
         progress: show how far it is.
 
     Returns:
-        The rows of the score table: ``model, layer, probe, dataset, split, protocol, metric,
-        value, low, high, tracks, groups, skipped, heard, paired``. ``layer`` is None for the
-        output, else as it was given; of all layers, ``model`` names each but the output, which is
-        "pretrained" (or "random-init"). ``heard`` counts the tested tracks that were pre-trained
-        on; None if that isn't known. ``paired`` lists the difference of the pre-trained encoder's
-        output to each baseline, that of another layer to the output and to the untrained layer.
+        The rows of the score table: ``model, layer, probe, dataset, splits, splits_hash, split,
+        protocol, metric, value, low, high, tracks, groups, skipped, heard, paired``. ``splits`` is
+        the data set's way to split by name, ``splits_hash`` tells which tracks are in which split.
+        ``layer`` is None for the output, else as it was given; of all layers, ``model`` names each
+        but the output, which is "pretrained" (or "random-init"). ``heard`` counts the tested tracks
+        that were pre-trained on; None if that isn't known. ``paired`` lists the difference of the
+        pre-trained encoder's output to each baseline, that of another layer to the output and to
+        the untrained layer.
 
     Raises:
         ValueError: fewer than two tracks or classes to test, or no such layer.
@@ -141,11 +147,17 @@ def probe(
                 )
                 rows += new
                 details.append(detail)
-    rows = [{**row, "layer": layer} for row in rows]
+    about = {"splits": dataset.convention, "splits_hash": dataset.splits_hash, "layer": layer}
+    rows = [{**row, **about} for row in rows]
     if "imported" in run.config:  # published weights: nobody here knows what they have heard
         renamed = {"unheard": "all"}
         rows = [{**r, "heard": None, "split": renamed.get(r["split"], r["split"])} for r in rows]
-    keep(run, rows, [{**detail, "layer": layer} for detail in details])
+    known = None if "imported" in run.config else run.tracks
+    leaked = leak_check.check(dataset, packed, known, run.config, leaks, cache, progress)
+    keep(run, rows, [{**detail, "layer": layer} for detail in details], {dataset.name: leaked})
+    if progress:
+        for sentence in leak_check.in_words(leaked):
+            say(f"leaks: {sentence}")
     _write_embeddings(run, dataset, packed, found["pretrained"], heard, encoder.layer)
     if progress and packed.skipped:
         say(f"{len(packed.skipped)} tracks were skipped", "yellow")

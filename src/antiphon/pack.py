@@ -142,6 +142,35 @@ def pack(
     return _assemble(dataset, sample_rate, store, keys, skipped, minimum_seconds)
 
 
+def recall(
+    dataset: Dataset,
+    digests: Mapping[str, str],
+    sample_rate: int,
+    cache: str | Path | None = None,
+) -> Pack | None:
+    """The tracks of these ids and content hashes that are in the store; decodes nothing.
+
+    Args:
+        dataset: where they are from.
+        digests: content hashes by id; a track that has changed since is left out.
+        sample_rate: in Hz.
+        cache: the store, as in :func:`pack`.
+
+    Returns:
+        The tracks, or None if there is not one.
+    """
+    store = Store(Path(cache or default_cache()) / "pack" / f"{sample_rate}", sample_rate)
+    known: dict[str, Known | audio.AudioError] = {}
+    found = []
+    for track in dataset:
+        if track.id not in digests or not _recalled(store, track, known):
+            continue
+        it = known[track.id]
+        if isinstance(it, Known) and it.digest == digests[track.id] and it.key in store.places:
+            found.append((track, it.digest, store.places[it.key]))
+    return Pack(sample_rate, found, []) if found else None
+
+
 def _identify(
     dataset: Dataset, store: Store, workers: int, progress: bool
 ) -> dict[str, Known | audio.AudioError]:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.files import write_atomically, write_json
+from antiphon.leaks import in_words
 from antiphon.runs import Run
-from antiphon.scores import MODELS
+from antiphon.scores import MODELS, splits_name
 from antiphon.verdict import NAMES, Row, beyond, verdict
 
 METRICS = {
@@ -74,7 +75,7 @@ def report(run: str | Path | Run) -> Path:
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """What ``report.json`` says: ``run, verdict, scores, config, data, curves, cost``; no NaN."""
+    """What ``report.json`` says: ``run, verdict, scores, leaks, config, data, curves, cost``."""
     found = run.read("scores.json", {})
     weights = run.folder / "encoder.safetensors"
     start = _last(run.events("start") + run.events("resume"))
@@ -88,6 +89,7 @@ def summary(run: Run) -> dict[str, Any]:
         },
         "verdict": verdict(found.get("scores", [])),
         "scores": found.get("scores", []),
+        "leaks": found.get("leaks", {}),
         "config": run.config,
         "data": _data(run.read("data.json")),
         "curves": {"step": run.events("step"), "watch": run.events("watch")},
@@ -144,6 +146,7 @@ def _page(run: Run, facts: Row) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"score": _score, "number": _number, "duration": _duration}
+    environment.filters |= {"splits": splits_name}
     sheet = run.read("data.json", {})
     details = run.read("scores.json", {}).get("details", [])
     method = facts["config"].get("method")
@@ -156,6 +159,7 @@ def _page(run: Run, facts: Row) -> str:
         has_encoder=(run.folder / "encoder.safetensors").exists(),
         tables=_tables(facts["scores"]),
         sweeps=_sweeps(facts["scores"], details),
+        leak_sheets=_leaks(facts),
         figures=_curves(facts),
         details=[_detail(d) for d in details if d.get("layer") != "all"],
         map=_map(run, facts["run"]["encoder_digest"]),
@@ -188,6 +192,19 @@ def _tables(scores: Sequence[Row]) -> list[Row]:
             figure = whiskers(lines, f"{about}; the table beside it has the figures")
             parts.append({"name": name, "question": question, "rows": lines, "figure": figure})
         found.append({"about": parts[0]["rows"][0], "parts": parts})
+    return found
+
+
+def _leaks(facts: Row) -> list[Row]:
+    """Of every data set with scores what was found, or that nothing was looked for."""
+    found = []
+    for dataset in dict.fromkeys(row["dataset"] for row in facts["scores"]):
+        leaks = facts["leaks"].get(dataset)
+        sentences = in_words(leaks) if leaks else ["Not checked: it was scored before checks were."]
+        lists = [leaks[kind] or {} for kind in ("copies", "variants")] if leaks else []
+        pairs = [pair["text"] for listed in lists for pair in listed.get("pairs", ())]
+        named = splits_name(leaks) if leaks else ""
+        found.append({"dataset": dataset, "splits": named, "said": sentences, "pairs": pairs})
     return found
 
 

@@ -83,8 +83,20 @@ def detail_of(dataset: Dataset, y: NDArray[np.int64], p: NDArray[np.float64]) ->
     return {"tags": tags}
 
 
-def keep(run: Run, rows: list[dict[str, Any]], details: list[dict[str, Any]]) -> None:
-    """Beside the scores of other data sets; the same probe's rows of that layer are replaced."""
+def keep(
+    run: Run,
+    rows: list[dict[str, Any]],
+    details: list[dict[str, Any]],
+    leaks: Mapping[str, Any] | None = None,
+) -> None:
+    """Beside the scores of other data sets; the same probe's rows of that layer are replaced.
+
+    Args:
+        run: whose ``scores.json`` it is.
+        rows: of the score table.
+        details: what the report draws.
+        leaks: what :func:`antiphon.leaks.check` found, by the data set's name.
+    """
     before = run.read("scores.json", {})
     if before.get("model_hash") != run.digest:  # of weights that are no more
         before = {"scores": [], "details": []}
@@ -99,8 +111,18 @@ def keep(run: Run, rows: list[dict[str, Any]], details: list[dict[str, Any]]) ->
             "model_hash": run.digest,
             "scores": [r for r in before["scores"] if key(r) not in new] + rows,
             "details": [d for d in before["details"] if key(d) not in new] + details,
+            "leaks": before.get("leaks", {}) | dict(leaks or {}),
         },
     )
+
+
+def splits_name(row: Mapping[str, Any]) -> str:
+    """The splits that a score is of: their name and hash; "" in rows from before they had any.
+
+    >>> splits_name({"splits": "full", "splits_hash": "f0308ca37304"})
+    'full f0308ca37304'
+    """
+    return f"{row.get('splits', '')} {row.get('splits_hash', '')}".strip()
 
 
 def format_scores(rows: Sequence[dict[str, Any]]) -> str:
@@ -113,7 +135,8 @@ def format_scores(rows: Sequence[dict[str, Any]]) -> str:
     for (dataset, split, probe, layer, metric), block in blocks.items():
         where = "" if layer is None else "all layers · " if layer == "all" else f"layer {layer} · "
         tracks = f"{block[0]['tracks']} tracks"
-        lines.append(f"{dataset} / {split} · {probe} · {where}{metric} · {tracks}")
+        cut = f" · splits {named}" if (named := splits_name(block[0])) else ""
+        lines.append(f"{dataset} / {split} · {probe} · {where}{metric} · {tracks}{cut}")
         if block[0]["heard"]:
             lines.append(f"  {block[0]['heard']} of them were pre-trained on: this flatters")
         width = max(len(row["model"]) for row in block)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from json import dumps
@@ -18,7 +18,12 @@ from antiphon import audio
 from antiphon.datasets import Dataset, Track
 from antiphon.datasets import open as open_dataset
 from antiphon.files import printable
+from antiphon.fingerprint import RATE
+from antiphon.leaks import Pair, duplicates, duplicates_between, group_words, sharing, splits_of
+from antiphon.pack import pack
 from antiphon.progress import bar
+
+_SHOWN = 10  # groups and pairs that are printed; --json has all
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,13 @@ class Survey:
         unreadable: path and reason of every file that can't be opened.
         too_short: path and reason of every track under ``minimum_seconds``.
         classes: tracks of each class in each split; ``all`` if there are no splits.
+        splits: how many tracks each has.
+        convention: the name of this way to split, where there are several.
+        splits_hash: tells which tracks are in which split; every score carries it.
+        left_out: reason -> ids of what the data set's owners distribute and this isn't.
+        groups: how many there are (artists, albums).
         straddling: groups that have tracks in several splits, and in which.
+        sharing: how many tracks of each split share a group with train, and of how many.
     """
 
     name: str
@@ -53,8 +64,12 @@ class Survey:
     too_short: list[tuple[str, str]]
     classes: dict[str, dict[str, int]]
     splits: dict[str, int]
+    convention: str
+    splits_hash: str
+    left_out: dict[str, list[str]]
     groups: int
     straddling: dict[str, tuple[str, ...]]
+    sharing: dict[str, tuple[int, int]]
 
 
 def survey(dataset: Dataset, minimum_seconds: float = 3.0, progress: bool = False) -> Survey:
@@ -94,9 +109,21 @@ def survey(dataset: Dataset, minimum_seconds: float = 3.0, progress: bool = Fals
         ],
         classes=_classes(dataset, splits),
         splits={name: len(members) for name, members in dataset.splits.items()},
+        convention=dataset.convention,
+        splits_hash=dataset.splits_hash,
+        left_out=_by_reason(dataset.left_out),
         groups=len({track.group for track in dataset}),
         straddling=dataset.straddling(),
+        sharing=sharing(dataset),
     )
+
+
+def _by_reason(left_out: Mapping[str, str]) -> dict[str, list[str]]:
+    """The ids that were left out for each reason, the commonest reason first."""
+    ids: dict[str, list[str]] = {}
+    for i, reason in left_out.items():
+        ids.setdefault(reason, []).append(i)
+    return dict(sorted(ids.items(), key=lambda item: -len(item[1])))
 
 
 def _look(track: Track) -> audio.Info | str:
@@ -124,7 +151,10 @@ def show(
     data: str,
     labels: Literal["folder"] | None = None,
     minimum_seconds: float = 3.0,
+    duplicates: bool = False,
+    against: str | None = None,
     json: bool = False,
+    cache: str | None = None,
 ) -> None:
     """Print what is in a data set.
 
@@ -132,11 +162,18 @@ def show(
         data: a folder, a table, or a data set's name.
         labels: "folder" makes the first sub-folder of each file its class.
         minimum_seconds: list shorter tracks as too short.
+        duplicates: look for copies and near-duplicates within it; decodes every file once.
+        against: another data set; look for copies and near-duplicates between the two.
         json: print it all as JSON.
+        cache: where decoded audio and fingerprints are kept.
     """
-    found = survey(open_dataset(data, labels), minimum_seconds, progress=not json)
+    dataset = open_dataset(data, labels)
+    found = survey(dataset, minimum_seconds, progress=not json)
+    other = open_dataset(against) if against else None
+    pairs = _alike(dataset, duplicates, other, cache, progress=not json)
     if json:
-        print(dumps(asdict(found), indent=2, ensure_ascii=False))
+        listed = {title: [asdict(pair) for pair in some] for title, some in pairs.items()}
+        print(dumps(asdict(found) | listed, indent=2, ensure_ascii=False))
         return
     out = Console(highlight=False)
     facts = Table(box=None, show_header=False, pad_edge=False)
@@ -156,9 +193,44 @@ def show(
     for title, rows in (("unreadable", found.unreadable), ("too short", found.too_short)):
         for path, reason in rows:
             out.print(Text(f"{title}: {path}: {reason}", style="yellow"), soft_wrap=True)
-    for group, where in found.straddling.items():
+    for group, where in list(found.straddling.items())[:_SHOWN]:
         text = f"straddles splits: group {group} is in {', '.join(where)}"
         out.print(Text(text, style="yellow"), soft_wrap=True)
+    if (more := len(found.straddling) - _SHOWN) > 0:
+        out.print(Text(f"... and {more:,} more groups: --json has all", style="yellow"))
+    for title, some in pairs.items():
+        _show_pairs(out, title if title == "duplicates" else f"also in {against}", some)
+
+
+def _alike(
+    dataset: Dataset, within: bool, other: Dataset | None, cache: str | None, progress: bool
+) -> dict[str, list[Pair]]:
+    """The copies within a data set and between two, as far as they are asked for."""
+    found: dict[str, list[Pair]] = {}
+    if not within and other is None:
+        return found
+    packed = pack(dataset, RATE, cache, progress=progress)
+    where = splits_of(dataset)
+    if within:
+        found["duplicates"] = duplicates(packed, where, cache, progress)
+    if other is not None:
+        others = pack(other, RATE, cache, progress=progress)
+        found["against"] = duplicates_between(
+            packed, others, where, splits_of(other), cache, progress
+        )
+    return found
+
+
+def _show_pairs(out: Console, title: str, pairs: Sequence[Pair]) -> None:
+    exact = sum(pair.exact for pair in pairs)
+    out.print(f"\n{title}: {exact:,} exact, {len(pairs) - exact:,} near")
+    across = Counter(" and ".join(sorted(pair.splits)) for pair in pairs if any(pair.splits))
+    for splits, count in across.most_common():
+        out.print(f"  {splits}: {count:,}")
+    for pair in pairs[:_SHOWN]:
+        out.print(Text(f"  {pair}", style="yellow"), soft_wrap=True)
+    if len(pairs) > _SHOWN:
+        out.print(Text(f"  ... and {len(pairs) - _SHOWN:,} more: --json has all", style="yellow"))
 
 
 def _facts(found: Survey) -> Iterator[tuple[str, str]]:
@@ -177,7 +249,13 @@ def _facts(found: Survey) -> Iterator[tuple[str, str]]:
     yield "rates", ", ".join(f"{rate}: {count}" for rate, count in found.sample_rates.items())
     yield "channels", ", ".join(f"{many}: {count}" for many, count in found.channels.items())
     if found.splits:
-        yield "splits", ", ".join(f"{name}: {count}" for name, count in found.splits.items())
+        counts = ", ".join(f"{name}: {count:,}" for name, count in found.splits.items())
+        yield "splits", f"{found.convention}: {counts}" if found.convention else counts
+    yield "splits hash", found.splits_hash
+    for reason, ids in found.left_out.items():
+        some = ", ".join(ids[:3]) + (" ..." if len(ids) > 3 else "")
+        yield "left out", f"{len(ids):,} {reason}: {some}"
     yield "unreadable", f"{len(found.unreadable)} by their headers (bodies are read when packed)"
     yield "too short", str(len(found.too_short))
-    yield "leaks", f"{len(found.straddling)} groups have tracks in several splits"
+    known = group_words(len(found.straddling), found.sharing)
+    yield "leaks", " ".join(known) or "no splits, so none between them"

@@ -19,6 +19,7 @@ from antiphon.progress import say
 from antiphon.recipes import recipe
 from antiphon.report import report
 from antiphon.runs import Run
+from antiphon.scores import splits_name
 from antiphon.settings import whole_path
 from antiphon.studies import Study, seconds_of
 from antiphon.studies._page import Page, Row
@@ -153,7 +154,8 @@ class Standing:
         if scores:
             heard = max(score["heard"] for score in scores)
             notes.append(
-                f"Scored on {scores[0]['tracks']} tracks in {scores[0]['groups']} groups; "
+                f"Scored on {scores[0]['tracks']} tracks in {scores[0]['groups']} groups"
+                + (f", splits {named}; " if (named := splits_name(scores[0])) else "; ")
                 + (f"{heard} of them were pre-trained on, which flatters." if heard else "")
                 + ("" if heard else "none of them was pre-trained on.")
             )
@@ -300,7 +302,7 @@ class Contest:
         points: list[Row] = []
         for event in run.events("snapshot"):
             last = event["step"] == run.snapshots[-1]
-            rows = self._scores(run if last else self.study.snapshot(run, event["step"]))
+            rows = self._scores(run if last else self.study.snapshot(run, event["step"]), last)
             if not points:
                 untrained = scored(rows, "random-init")
                 points.append({"step": 0, "seconds": 0.0, "scores": untrained})
@@ -310,7 +312,7 @@ class Contest:
         points[-1]["baselines"] = baselines
         return points
 
-    def _scores(self, run: Run) -> list[Row]:
+    def _scores(self, run: Run, leaks: bool) -> list[Row]:
         """Found in the run's folder if these weights were scored before."""
         found, terms = run.read("scores.json", {}), self.terms
         rows = [
@@ -327,6 +329,7 @@ class Contest:
                 seeds=terms.seeds,
                 retrieval_seconds=terms.retrieval_seconds,
                 resamples=terms.resamples,
+                leaks=leaks,
                 device=terms.device,
                 cache=terms.cache,
                 progress=terms.progress,

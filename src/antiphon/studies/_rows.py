@@ -64,7 +64,7 @@ def figures(scores: dict[str, Row]) -> Row:
         row |= {key: score["value"], f"{key} low": score["low"], f"{key} high": score["high"]}
         gain = f"{key} minus random-init"
         row |= {gain: paired["difference"], f"{gain} low": paired["low"]}
-        row |= {f"{gain} high": paired["high"]}
+        row |= {f"{gain} high": paired["high"], "splits hash": score.get("splits_hash")}
         if verdict == "not scored":
             verdict = VERDICTS[beyond(paired)]
     return {**row, "verdict": verdict}
