@@ -25,9 +25,9 @@ ORDER = [
     "features", "augmentation", "augment", "chain", "fused", "encoders", "published", "losses",
     "masking", "quantiser", "targets", "weighting", "workers", "methods", "gradcache", "optim",
     "watch", "runs", "importing", "settings", "cards", "journal", "devices", "train", "windows",
-    "tables", "embed", "hear", "metrics", "resampling", "folds", "probes", "protocol", "saved", "scores",
-    "evaluate", "maps", "figures", "tagging", "verdict", "report", "options", "recipes", "studies", "demo",
-    "cli", "__main__",
+    "tables", "embed", "hear", "metrics", "resampling", "folds", "probes", "protocol", "saved",
+    "scores", "evaluate", "maps", "figures", "tagging", "verdict", "report", "options", "recipes",
+    "studies", "demo", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -18,8 +18,8 @@ from antiphon.audio import AudioError
 from antiphon.datasets import Dataset, Track
 from antiphon.datasets import open as open_dataset
 from antiphon.datasets.folder import EXTENSIONS
-from antiphon.files import check_writable, printable, write_atomically
 from antiphon.figures import taggram_image
+from antiphon.files import check_writable, printable, write_atomically
 from antiphon.progress import bar, say
 from antiphon.runs import Run
 from antiphon.windows import file_windows, pick_device, vectors
@@ -200,10 +200,10 @@ def _credentials(about: dict[str, Any]) -> str:
 def _tracks(files: str | Dataset | Sequence[str]) -> Iterator[tuple[Track, str | None]]:
     """Every recording that is asked for, and why there is none where that is known already."""
     for item in [files] if isinstance(files, str | Dataset) else files:
-        if isinstance(item, str) and Path(item).suffix.lower() in EXTENSIONS:
-            if Path(item).is_file():  # known by the path as it was typed
-                yield Track(item, item), None
-                continue
+        local = Path(item) if isinstance(item, str) else None
+        if local and local.suffix.lower() in EXTENSIONS and local.is_file():
+            yield Track(str(item), str(item)), None  # known by the path as it was typed
+            continue
         try:
             for track in open_dataset(item):
                 yield track, None

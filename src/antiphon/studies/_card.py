@@ -102,9 +102,9 @@ def _lead(table: Sequence[Row], about: Row) -> list[str]:
         f"the distance between tracks, {least['alteration']} least, by {least['movement']:.2f}."
     ]
     count = len(drawn)
-    for metric, who, verb in (
-        ("movement", "it", "moves {} under"),
-        ("legibility", "a probe", "reads {} of"),
+    for metric, does, of in (
+        ("movement", "it moves", "under"),
+        ("legibility", "a probe reads", "of"),
     ):
         found: dict[str, list[str]] = {"less": [], "more": []}
         for row in table:
@@ -113,12 +113,11 @@ def _lead(table: Sequence[Row], about: Row) -> list[str]:
             if reading in found and _worth_saying(row, metric, reading):
                 found[reading].append(row["alteration"])
         parts = [
-            f"{verb.format(word)} {len(names)} of {count} ({', '.join(names)})"
+            f"{word} {of} {len(names)} of {count} ({', '.join(names)})"
             for word, names in found.items()
             if names
         ]
-        text = " and ".join(parts) or f"{verb.format('neither less nor more')} any of {count}"
-        said.append(f"{who} {text}")
+        said.append(f"{does} {' and '.join(parts) or f'neither less nor more {of} any of {count}'}")
     said[1:] = [f"Against its untrained self {', and '.join(said[1:])}, beyond 95 % intervals."]
     return said
 

@@ -25,7 +25,7 @@ from antiphon.pack import Pack, pack
 from antiphon.progress import bar
 from antiphon.recipes import names as recipe_names
 from antiphon.recipes import recipe
-from antiphon.resampling import Resamples, mean_of, resample_groups
+from antiphon.resampling import Metric, Resamples, mean_of, resample_groups
 from antiphon.runs import Run
 from antiphon.scores import score_rows
 from antiphon.studies._alterations import ALTERATIONS, Alteration
@@ -155,8 +155,8 @@ def _made(
         run = Run.open(run)
         return run, Path(out).expanduser() if out else run.folder / "invariance"
     folder = Path(out or f"runs/invariance-{name}").expanduser()
-    made = pretrain(dataset, folder / "run", cache=cache, progress=progress, **recipe(name))
-    return made, folder
+    settings = {**recipe(name), "cache": cache, "progress": progress}
+    return pretrain(dataset, folder / "run", **settings), folder
 
 
 def excerpts_of(
@@ -330,7 +330,7 @@ def _read_rows(
         values = [0.0, 1.0]
     y = np.repeat(values, len(excerpts.tracks))
     groups = np.tile(excerpts.groups, len(values))
-    metrics = {}
+    metrics: dict[str, Metric] = {}
     for name, found in vectors.items():
         X = np.concatenate([*([heard[name].clean] if unaltered else []), *found])
         if alteration.graded:
