@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import bench
+from bench.measure import Skipped
 from bench.page import save
 
 
@@ -54,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{name}: {known[name]}", flush=True)
     try:
         page = importlib.import_module(f"bench.{name}").run(options.quick)
+    except Skipped as reason:  # what was measured elsewhere stays in the page
+        print(f"{name}: skipped: {reason}", file=sys.stderr)
+        return 0
     except Exception:
         traceback.print_exc()
         return 1

@@ -12,6 +12,10 @@ from typing import Any
 from matplotlib.figure import Figure
 
 
+class Skipped(Exception):
+    """A topic can't be measured here, which is no failure: says what it lacks."""
+
+
 @dataclass(frozen=True)
 class Timing:
     """Medians of several runs of one candidate, in seconds; ``cpu`` is over all threads."""

@@ -28,11 +28,24 @@ def say(words: str, capsys) -> tuple[int, str]:
 def test_without_words_it_explains_itself(capsys):
     status, text = say("", capsys)
     assert status == 0
-    for verb in ("list", "data", "pretrain", "import", "embed", "probe", "report", "study", "demo"):
+    for verb in (
+        "list",
+        "data",
+        "pretrain",
+        "import",
+        "embed",
+        "probe",
+        "tag",
+        "report",
+        "study",
+        "demo",
+    ):
         assert f"\n  {verb}" in text
 
 
-@pytest.mark.parametrize("verb", ["data", "pretrain", "import", "embed", "probe", "report", "demo"])
+@pytest.mark.parametrize(
+    "verb", ["data", "pretrain", "import", "embed", "probe", "tag", "report", "demo"]
+)
 def test_every_verb_has_help(verb, capsys):
     status, text = say(f"{verb} --help", capsys)
     assert status == 0

@@ -33,8 +33,8 @@ ORDER = [
     "masking", "quantiser", "targets", "weighting", "workers", "methods", "gradcache", "optim",
     "watch", "runs", "importing", "settings", "cards", "journal", "devices", "train", "windows",
     "tables", "embed", "hear", "metrics", "resampling", "folds", "subsets", "probes", "protocol",
-    "scores", "evaluate", "maps", "figures", "verdict", "report", "options", "recipes", "studies",
-    "demo", "cli", "__main__",
+    "saved", "scores", "evaluate", "maps", "figures", "tagging", "verdict", "report", "options",
+    "recipes", "studies", "demo", "cli", "__main__",
 ]  # fmt: skip
 
 

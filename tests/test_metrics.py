@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -72,6 +74,64 @@ def test_multilabel_figures_are_those_of_scikit_learn_ties_included(data):
                 assert score.value == pytest.approx(expected, abs=1e-12)
             else:
                 assert np.isnan(score.value)
+
+
+def column(draw, n):
+    """A tag that some clips have, or all, or none; or all but one, or only one."""
+    kind = draw(st.sampled_from(["some", "all", "none", "all but one", "one"]))
+    if kind == "some":
+        return draw(arrays.arrays(np.int64, n, elements=st.integers(0, 1)))
+    labels = np.full(n, int(kind.startswith("all")))
+    if "one" in kind and kind != "none":
+        labels[draw(st.integers(0, n - 1))] = int(kind == "one")
+    return labels
+
+
+def scores_of(draw, shape):
+    """Few values, one value, neighbours in floating point, or anything at all."""
+    kind = draw(st.sampled_from(["few", "one", "neighbours", "any"]))
+    if kind == "one":
+        return np.full(shape, 0.3)
+    if kind == "neighbours":
+        steps = draw(arrays.arrays(np.int64, shape, elements=st.integers(0, 3)))
+        return 0.5 + steps * np.spacing(0.5)
+    if kind == "few":
+        return draw(arrays.arrays(np.int64, shape, elements=st.integers(0, 3))) / 3
+    finite = st.floats(-1e6, 1e6, allow_nan=False)
+    return draw(arrays.arrays(np.float64, shape, elements=finite))
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.data())
+def test_columns_of_one_kind_are_left_out_and_the_others_are_scikit_learns(data):
+    n, c = data.draw(st.tuples(st.integers(2, 12), st.integers(1, 6)))
+    y = np.stack([column(data.draw, n) for _ in range(c)], 1)
+    s = scores_of(data.draw, y.shape)
+    for by, truth, scores in (("tag", y.T, s.T), ("clip", y, s)):
+        defined = [i for i, row in enumerate(truth) if 0 < row.sum() < len(row)]
+        for ours, theirs in ((roc_auc, roc_auc_score), (pr_auc, average_precision_score)):
+            found = ours(y, s, by)
+            assert found.skipped == len(truth) - len(defined)
+            if not defined:
+                assert np.isnan(found.value)
+                continue
+            each = [theirs(truth[i], scores[i]) for i in defined]
+            assert found.value == pytest.approx(np.mean(each), abs=1e-12)
+            if len(defined) == len(truth) and by == "tag":  # then its own mean is the same
+                assert found.value == pytest.approx(theirs(y, s, average="macro"), abs=1e-12)
+
+
+def test_the_trap_that_the_mask_is_for():
+    """An empty column's average precision is 0 for scikit-learn, and enters its mean."""
+    y, s = (
+        np.array([[1, 0, 1], [0, 0, 1], [1, 0, 1]]),
+        np.array([[3.0, 1, 1], [1, 2, 2], [2, 3, 3]]),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert average_precision_score(y, s, average="macro") == pytest.approx(2 / 3)  # 1, 0, 1
+    assert pr_auc(y, s) == metrics.Score(1.0, skipped=2)
+    assert roc_auc(y, s) == metrics.Score(1.0, skipped=2)
 
 
 @bounded

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from antiphon.report import report
     from antiphon.runs import Run
     from antiphon.survey import survey
+    from antiphon.tagging import tag
     from antiphon.train import Train, pretrain
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "recipe",
     "report",
     "survey",
+    "tag",
 ]
 
 _HOMES = {
@@ -67,6 +69,7 @@ _HOMES = {
     "recipe": "recipes",
     "report": "report",
     "survey": "survey",
+    "tag": "tagging",
 }
 
 

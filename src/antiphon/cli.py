@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from inspect import signature
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +20,7 @@ _VERBS = {
     "import": "make a run of published weights: wav2vec 2.0, HuBERT, data2vec-audio, MERT",
     "embed": "write the frozen encoder's vectors of some files to a Parquet table",
     "probe": "score a run on a data set, beside the baselines it must beat",
+    "tag": "name what is heard in recordings: the top tags, by a run's kept probe",
     "report": "write a run's report.html and report.json",
     "study": "experiments of several runs, each with one table and one page: study NAME",
     "demo": "the whole way on the built-in real music: pretrain, probe, report",
@@ -113,6 +116,14 @@ def _probe(words: list[str]) -> None:
     print(format_scores(rows))
 
 
+def _tag(words: list[str]) -> int:
+    from antiphon.tagging import show
+
+    several = {"type": str, "nargs": "+", "help": "recordings, folders, tables, named data sets"}
+    rows = call("antiphon tag", _VERBS["tag"], show, words, {"run": _RUN, "files": several})
+    return int(any(row["failed"] for row in rows))
+
+
 def _report(words: list[str]) -> None:
     from antiphon.report import report
 
@@ -130,11 +141,14 @@ def _study(words: list[str]) -> None:
 
     if not words or words[0] in {"-h", "--help"}:
         found = "\n".join(f"  {name:10} {studies.about(name)}" for name in studies.names())
-        print(f"usage: antiphon study NAME [DATA] ...\n\nstudies:\n{found}")
+        print(f"usage: antiphon study NAME [DATA or RUN] ...\n\nstudies:\n{found}")
         return
     name, rest = words[0], words[1:]
-    data = {**_DATA, "nargs": "?", "default": "demo"}
-    call(f"antiphon study {name}", studies.about(name), studies.study(name), rest, {"data": data})
+    study = studies.study(name)
+    first: dict[str, dict[str, Any]] = {"data": {**_DATA, "nargs": "?", "default": "demo"}}
+    if "run" in signature(study).parameters:
+        first = {"run": {**_RUN, "help": "a run's folder, or a recipe's name"}}
+    call(f"antiphon study {name}", studies.about(name), study, rest, first)
 
 
 def _list(words: list[str]) -> None:

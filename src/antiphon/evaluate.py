@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from antiphon import leaks as leak_check
+from antiphon import saved
 from antiphon.datasets import Dataset
 from antiphon.datasets import open as open_dataset
 from antiphon.encoders import Encoder, Layer, Pooling, random_init
@@ -58,6 +59,7 @@ def probe(
     leaks: bool = True,
     device: str = "auto",
     cache: str | None = None,
+    save: bool | saved.Savable = False,
     progress: bool = True,
 ) -> list[dict[str, Any]]:
     """Score a frozen encoder on a data set, beside the baselines, and write it into the run.
@@ -86,6 +88,8 @@ def probe(
             Minutes for tens of thousands of tracks, but only the first time.
         device: auto takes a GPU if there is one.
         cache: where decoded audio is kept.
+        save: then fit the first of the probes, or the one that is named, to all tracks (to the
+            train split, if there is one), and keep it in the run: ``antiphon tag`` needs it.
         progress: show how far it is.
 
     Returns:
@@ -99,12 +103,15 @@ def probe(
         the untrained layer.
 
     Raises:
-        ValueError: fewer than two tracks or classes to test, or no such layer.
+        ValueError: fewer than two tracks or classes to test, no such layer, or a probe that can't
+            be kept.
     """
     run = Run.open(run)
     dataset = open_dataset(data, labels)
     encoder = run.encoder()
     layer = None if layer == -1 else layer
+    kept = saved.chosen(save, probes, layer)
+    probes = [*probes, kept] if kept and kept not in probes else probes  # type: ignore[list-item]
     encoder.layer, encoder.pooling = layer, pooling or encoder.pooling
     widths = encoder.widths()
     retrieval_seconds = max(retrieval_seconds, encoder.seconds)  # the same for all models
@@ -122,6 +129,10 @@ def probe(
             protocol = divide(dataset, packed, y, usable, seeds)
         except ValueError as error:
             say(f"no probe of the labels of {dataset.name!r}: {error}", "yellow")
+    if kept and not protocol:
+        raise ValueError(
+            f"no probe of {dataset.name!r} can be kept: it takes two labels, each in two groups"
+        )
     passes = len(models) * (2 if protocol else 1)
     with bar("embedding", passes, progress) as advance:
 
@@ -159,6 +170,16 @@ def probe(
         for sentence in leak_check.in_words(leaked):
             say(f"leaks: {sentence}")
     _write_embeddings(run, dataset, packed, found["pretrained"], heard, encoder.layer)
+    if kept and protocol:
+        about = {
+            "layer": layer,
+            "pooling": encoder.pooling,
+            "window_seconds": window_length(encoder, seconds) / encoder.sample_rate,
+            "sample_rate": encoder.sample_rate,
+            "scores": [r for r in rows if r["model"] == "pretrained" and r["probe"] == kept],
+        }
+        X, owners = found["pretrained"].vectors, found["pretrained"].owners
+        saved.fit_and_keep(run, kept, dataset, packed, y, protocol, X, owners, about)
     if progress and packed.skipped:
         say(f"{len(packed.skipped)} tracks were skipped", "yellow")
     return rows

@@ -310,3 +310,51 @@ def _inline(figure: Figure, about: str) -> str:
     for drawn, meant in _COLOURS.items():
         text = text.replace(drawn, meant)
     return re.sub(r"\s*\n\s*", " ", text)
+
+
+def taggram_image(
+    probabilities: NDArray[np.float64],
+    tags: Sequence[str],
+    seconds: NDArray[np.float64],
+    hop: float,
+    title: str,
+    suffix: str = ".png",
+) -> bytes:
+    """Tags over time, from dark to light, and each one's mean beside it: a picture of its own.
+
+    Args:
+        probabilities: ``(windows, tags)``.
+        tags: what stands beside the rows, from top to bottom.
+        seconds: the middle of each window.
+        hop: seconds from one to the next.
+        title: above it.
+        suffix: of the file that it is for: ".png", ".svg" or ".pdf".
+    """
+    ink = {_INK: "#1d1c1a", _MUTED: "#5d5a54", _LINE: "#dcd7cb"}  # as the page's, in the light
+    style = {key: ink.get(value, value) for key, value in _STYLE.items()}
+    style |= {"figure.facecolor": "#fffefb", "axes.grid": False}
+    file = io.BytesIO()
+    with matplotlib.rc_context(style):
+        height = max(2.2, 1.0 + 0.2 * len(tags))
+        figure = Figure(figsize=(10, height), layout="constrained")
+        cells, bars = figure.subplots(1, 2, sharey=True, width_ratios=[4, 1])
+        edges = np.append(seconds - hop / 2, seconds[-1] + hop / 2)
+        rows = np.arange(len(tags) + 1) - 0.5
+        top = max(float(probabilities.max()), 1e-3)
+        drawn = cells.pcolormesh(
+            edges, rows, probabilities.T, cmap="magma", vmin=0, vmax=top, rasterized=True
+        )
+        cells.set_yticks(range(len(tags)), tags)
+        cells.set_ylim(len(tags) - 0.5, -0.5)
+        cells.tick_params(axis="y", length=0, labelcolor=ink[_INK])
+        cells.set_xlabel("seconds (the middle of each window)")
+        cells.set_title(title, loc="left", fontsize=10, color=ink[_INK])
+        figure.colorbar(drawn, ax=cells, pad=0.01, label="probability", aspect=40)
+        bars.barh(range(len(tags)), probabilities.mean(0), height=0.7, color="#0b6b66")
+        bars.tick_params(axis="y", length=0, labelleft=False)
+        bars.set_xlim(0)
+        bars.set_xlabel("mean probability")
+        about: dict[str, Any] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+        metadata = about.get(suffix, {"Software": None})
+        figure.savefig(file, format=suffix[1:], dpi=130, metadata=metadata)
+    return file.getvalue()

@@ -47,22 +47,31 @@ class Vector(NamedTuple):
     vector: Vectors
 
 
-def file_windows(track: Track, number: int, sample_rate: int, length: int) -> Iterator[Window]:
+def file_windows(
+    track: Track, number: int, sample_rate: int, length: int, hop: int | None = None
+) -> Iterator[Window]:
     """Every window of a file, one after the other, in constant memory.
 
     A remainder shorter than a window is left out; a file shorter than one window is repeated until
     it fills one.
 
+    Args:
+        track: the file, or the part of it.
+        number: what its windows are known by.
+        sample_rate: in Hz.
+        length: of a window, in samples.
+        hop: samples from one to the next, up to a window's length, which is the default.
+
     Raises:
         audio.AudioError: the file can't be read, or has no sound in it.
     """
-    buffer, done = np.zeros(0, np.float32), 0
+    buffer, done, hop = np.zeros(0, np.float32), 0, hop or length
     for block in audio.stream(track.path, sample_rate, track.start, track.seconds):
         buffer = np.concatenate([buffer, block])
         while len(buffer) >= length:
             start = track.start + done / sample_rate
             yield Window(number, start, length / sample_rate, buffer[:length])
-            buffer, done = buffer[length:], done + length
+            buffer, done = buffer[hop:], done + hop
     if not done:
         if not len(buffer):
             raise audio.AudioError(track.path, "no sound in it")
