@@ -171,7 +171,7 @@ def probe(
             say(f"leaks: {sentence}")
     _write_embeddings(run, dataset, packed, found["pretrained"], heard, encoder.layer)
     if kept and protocol:
-        about = {
+        fitted = {
             "layer": layer,
             "pooling": encoder.pooling,
             "window_seconds": window_length(encoder, seconds) / encoder.sample_rate,
@@ -179,7 +179,7 @@ def probe(
             "scores": [r for r in rows if r["model"] == "pretrained" and r["probe"] == kept],
         }
         X, owners = found["pretrained"].vectors, found["pretrained"].owners
-        saved.fit_and_keep(run, kept, dataset, packed, y, protocol, X, owners, about)
+        saved.fit_and_keep(run, kept, dataset, packed, y, protocol, X, owners, fitted)
     if progress and packed.skipped:
         say(f"{len(packed.skipped)} tracks were skipped", "yellow")
     return rows
