@@ -10,8 +10,9 @@ import pytest
 
 from antiphon import cli, recipes, studies
 from antiphon.runs import Run
-from antiphon.studies import Study, _contest, seconds_of
+from antiphon.studies import Study, _contest
 from antiphon.studies import weighting as weighting_module
+from antiphon.studies._budget import seconds_of
 from antiphon.studies._choices import Pairs
 from antiphon.studies._page import Bar, Bars, Column, Figure, Line, Page, draw, draw_bars
 from antiphon.studies._rows import figures
