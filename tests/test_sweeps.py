@@ -8,15 +8,15 @@ import re
 import pytest
 import torch
 
-from antiphon import recipes
+from antiphon import cli, recipes
 from antiphon.runs import Run
-from antiphon.studies import _contest, _sweep
+from antiphon.studies import _contest, _page, _sweep
 from antiphon.studies._budget import Budget
 from antiphon.studies._page import Column
 from antiphon.studies._rows import over, over_seeds
 from antiphon.studies.augmentations import augmentations
 from antiphon.studies.batch_size import batch_size
-from antiphon.studies.duration import duration
+from antiphon.studies.duration import _published, duration
 from antiphon.studies.projector import projector
 from antiphon.studies.sample_rate import sample_rate
 from antiphon.studies.segments import segments
@@ -60,7 +60,14 @@ def small_recipes(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_reports(monkeypatch):
+    """What takes most of a tiny study's time, and is tested elsewhere."""
     monkeypatch.setattr(_contest, "report", lambda run: None)
+
+
+@pytest.fixture
+def no_drawing(monkeypatch):
+    for name in ("draw", "draw_bars"):
+        monkeypatch.setattr(_page, name, lambda *_: "<svg></svg>")
 
 
 @pytest.fixture
@@ -225,7 +232,7 @@ def test_mistakes_are_found_before_the_work(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-@pytest.mark.usefixtures("no_reports")
+@pytest.mark.usefixtures("no_reports", "no_drawing")
 def test_batches_have_equal_epochs_and_nothing_is_done_twice(tones, tmp_path, monkeypatch):
     out = tmp_path / "study"
     page = batch_size(tones, str(out), "4 epochs", batches=[4, 8], train_seeds=2, **QUICK)
@@ -260,14 +267,14 @@ def test_batches_have_equal_epochs_and_nothing_is_done_twice(tones, tmp_path, mo
         batch_size(tones, str(out), "5s", batches=[4, 8], train_seeds=2, **QUICK)
 
 
-@pytest.mark.usefixtures("no_reports")
+@pytest.mark.usefixtures("no_reports", "no_drawing")
 @pytest.mark.parametrize(
     ("study", "chosen", "names"),
     [
         (temperature, {"temperatures": [0.1, 0.5]}, ["temperature-0.1", "temperature-0.5"]),
         (projector, {"projectors": ["none", "mlp"], "widths": [16]}, ["none", "mlp-16"]),
         (sample_rate, {"rates": [8000, 11025]}, ["8000-hz", "11025-hz"]),
-        (segments, {"lengths": [], "within": [1.0]}, ["crop-1s-within-1s"]),
+        (segments, {"lengths": [], "within": [1.0]}, ["crop-1s", "crop-1s-within-1s"]),
         (
             augmentations,
             {"chosen": ["Polarity"], "varied": ["Gain"], "probabilities": [0.5]},
@@ -276,12 +283,10 @@ def test_batches_have_equal_epochs_and_nothing_is_done_twice(tones, tmp_path, mo
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_every_sweep_goes_its_way(study, chosen, names, tones, tmp_path, monkeypatch):
-    monkeypatch.setattr("antiphon.studies._page.draw", lambda *_: "<svg></svg>")
-    monkeypatch.setattr("antiphon.studies._page.draw_bars", lambda *_: "<svg></svg>")
+def test_every_sweep_goes_its_way(study, chosen, names, tones, tmp_path):
     page = study(tones, str(tmp_path / "a"), "2 steps", **chosen, **QUICK)
     rows = {row["entry"]: row for row in rows_of(tmp_path / "a")}
-    assert set(names) <= set(rows)
+    assert list(rows) == names
     assert not any(row["failed"] for row in rows.values())
     assert all(row["steps"] == 2 for row in rows.values())
     compared = [key for row in rows.values() for key in row if re.fullmatch(r"map minus .*", key)]
@@ -327,6 +332,21 @@ def test_duration_wants_a_whole_run_with_snapshots(tones, tmp_path):
         duration(tones, str(tmp_path / "a"), run=str(tmp_path / "nothing"))
 
 
+def test_the_theses_durations_are_those_of_as_many_items():
+    assert [_published(96 * steps) for steps in (40_000, 120_000, 400_000)] == [
+        0.344,
+        0.3511,
+        0.3537,
+    ]
+    assert _published(48 * 40_000) is None
+
+
+def test_the_data_may_have_a_name(tmp_path, capsys):
+    words = ["--out", str(tmp_path / "a"), "--recipe", "tiny", "--data", str(tmp_path / "none")]
+    assert cli.main(["study", "temperature", *words]) == 2
+    assert "none' is neither a folder, a table, nor a data set" in capsys.readouterr().err
+
+
 def test_a_curve_has_a_line_for_each_and_the_common_point_on_all():
     over_p = Column("p", "Probability")
     rows = [
@@ -336,6 +356,8 @@ def test_a_curve_has_a_line_for_each_and_the_common_point_on_all():
     a, b = _sweep.curve(rows, "map", over_p, "of").lines
     assert (a.name, list(a.x), list(a.y)) == ("a", [0.0, 0.5, 1.0], [0.2, 0.4, 0.3])
     assert (b.name, list(b.x), list(b.y)) == ("b", [0.0, 1.0], [0.2, 0.1])
+    (alone,) = _sweep.curve(rows[1:2], "map", over_p, "of").lines
+    assert (list(alone.x), list(alone.y)) == ([0.0], [0.2])
     gains = [{**row, "map minus random-init": 0.05} for row in rows]
     trained, untrained = _sweep.curve(gains, "map", over_p).lines
     assert list(untrained.y) == pytest.approx([v - 0.05 for v in trained.y])

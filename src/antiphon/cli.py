@@ -127,12 +127,15 @@ def _demo(words: list[str]) -> None:
 
 def _study(words: list[str]) -> None:
     from antiphon import studies
+    from antiphon.recipes import take
 
     if not words or words[0] in {"-h", "--help"}:
-        found = "\n".join(f"  {name:10} {studies.about(name)}" for name in studies.names())
-        print(f"usage: antiphon study NAME [DATA] ...\n\nstudies:\n{found}")
+        found = "\n".join(f"  {name:14} {studies.about(name)}" for name in studies.names())
+        print(f"usage: antiphon study NAME [DATA | --data DATA] ...\n\nstudies:\n{found}")
         return
     name, rest = words[0], words[1:]
+    where, rest = take(rest, "--data")  # as good as the place after the name
+    rest = [where, *rest] if where else rest
     data = {**_DATA, "nargs": "?", "default": "demo"}
     call(f"antiphon study {name}", studies.about(name), studies.study(name), rest, {"data": data})
 

@@ -56,8 +56,8 @@ def training_arguments(words: Sequence[str], prog: str | None = None) -> dict[st
     Whatever the order of the words, a recipe gives way to a config file, and both to the rest. The
     initial weights are drawn from the seed.
     """
-    recipe, rest = _take(list(words), "--recipe")
-    config_file, rest = _take(rest, "--config")
+    recipe, rest = take(list(words), "--recipe")
+    config_file, rest = take(rest, "--config")
     parser = training_parser(recipe, prog)
     given = parser.parse_args([*(["--config", config_file] if config_file else []), *rest])
     if given.encoder is None:
@@ -70,7 +70,7 @@ def training_arguments(words: Sequence[str], prog: str | None = None) -> dict[st
     return {key: value for key, value in made.items() if key not in left_out}
 
 
-def _take(words: list[str], option: str) -> tuple[str | None, list[str]]:
+def take(words: list[str], option: str) -> tuple[str | None, list[str]]:
     """The last value of an option, and the words without it."""
     value, rest, number = None, [], 0
     while number < len(words):

@@ -138,10 +138,11 @@ class Contest:
 
     def _calibrate(self, entry: Entry) -> Row:
         """How many steps the budget is; of a time, train for some seconds, and count."""
-        budget, made = Budget.of(self.terms.budget), entry.made()
-        encoder, train = made["method"].encoder, made["train"]
+        budget = Budget.of(self.terms.budget)
         if budget.unit == "steps":
             return {"steps": int(budget.amount)}
+        made = entry.made()
+        encoder, train = made["method"].encoder, made["train"]
         if budget.unit == "epochs":
             split = made["split"] or ("train" if "train" in self.dataset.splits else "all")
             tracks = self._pack(self.dataset.split(split), encoder)

@@ -115,7 +115,8 @@ def curve(rows: Sequence[Row], key: str, over: Column, lines: str | None = None)
     """
     rows = sorted((r for r in rows if r.get(key) is not None), key=lambda row: row[over.key])
     drawn = []
-    for name in dict.fromkeys(row[lines] for row in rows if row[lines]) if lines else ["trained"]:
+    names = dict.fromkeys(row[lines] for row in rows if row[lines]) if lines else {}
+    for name in names or ["trained"]:
         on = [row for row in rows if not lines or row[lines] in (None, name)]
         band = [(row[f"{key} low"], row[f"{key} high"]) for row in on]
         drawn.append(Line(name, [row[over.key] for row in on], [row[key] for row in on], band))

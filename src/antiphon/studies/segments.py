@@ -8,7 +8,7 @@ from typing import Any
 from antiphon.datasets import Dataset
 from antiphon.recipes import recipe as made_by
 from antiphon.studies._page import Column, Row
-from antiphon.studies._sweep import either, sweep
+from antiphon.studies._sweep import sweep
 from antiphon.studies._terms import Entry, Terms
 
 
@@ -34,8 +34,8 @@ def segments(
         out: the study's folder, with a run of each choice in it.
         budget: training of each: 90s, 10m, 2h, or 600 steps, 30 epochs.
         recipe: all but the segments; of a method with two views.
-        lengths: of crops in seconds; default 0.75, 1.5, 3, 6 and the recipe's own. SampleCNN has
-            but its own, which its layers fix.
+        lengths: of crops in seconds, beside the recipe's own; default 0.75, 1.5, 3 and 6. SampleCNN
+            has but its own, which its layers fix.
         within: of stretches, in lengths of the recipe's crop; default 1, 2 and 4.
         terms: what all studies have in common, see :class:`~antiphon.studies._terms.Terms`.
 
@@ -58,8 +58,11 @@ def segments(
         raise ValueError(
             f"the window of {type(encoder).__name__} is fixed, {own:.3g} s: leave --lengths out"
         )
-    chosen = [own] if fixed else either(lengths, (0.75, 1.5, 3.0, 6.0), own)
-    entries = [_entry(recipe, {} if fixed else {"encoder.seconds": s}, s) for s in chosen]
+    others = (0.75, 1.5, 3.0, 6.0) if lengths is None and not fixed else lengths or ()
+    entries = [
+        _entry(recipe, {} if seconds == own else {"encoder.seconds": seconds}, seconds)
+        for seconds in sorted({own, *others})
+    ]
     for times in sorted(set((1.0, 2.0, 4.0) if within is None else within)):
         entries.append(_entry(recipe, {"train.within": times * own}, own, times * own))
     return sweep(
