@@ -126,3 +126,20 @@ def test_a_batch_moves_whole():
     batch = Excerpts(FakePack([500] * 4), 100, 4).at(0)
     moved = batch.to(torch.device("meta"))
     assert {tensor.device.type for tensor in moved[:2]} == {"meta"}
+
+
+def test_crops_of_an_item_lie_within_a_stretch_that_lies_anywhere():
+    pack = FakePack([1000] * 40)
+    pack.sample_rate = 100
+    near = Excerpts(pack, 100, 40, 2, within=1.5)
+    starts = np.concatenate([near.starts(step) for step in range(40)], axis=1)
+    apart = abs(starts[0] - starts[1])
+    assert apart.min() == 0
+    assert 45 <= apart.max() <= 50
+    assert starts.min() < 20
+    assert starts.max() > 880
+    assert abs(np.median(starts) - 450) < 30
+    same = Excerpts(pack, 100, 40, 2, within=0.2).starts(3)  # no shorter than a crop
+    assert (same[0] == same[1]).all()
+    whole = Excerpts(pack, 100, 40, 2).starts(3)
+    assert (Excerpts(pack, 100, 40, 2, within=60.0).starts(3) == whole).all()

@@ -10,8 +10,9 @@ import pytest
 
 from antiphon import cli, recipes, studies
 from antiphon.runs import Run
-from antiphon.studies import Study, _contest, seconds_of
+from antiphon.studies import Study, _contest
 from antiphon.studies import weighting as weighting_module
+from antiphon.studies._budget import seconds_of
 from antiphon.studies._choices import Pairs
 from antiphon.studies._page import Bar, Bars, Column, Figure, Line, Page, draw, draw_bars
 from antiphon.studies._rows import figures
@@ -84,7 +85,8 @@ def test_every_study_is_found_and_says_what_it_is(capsys):
     assert cli.main(["study"]) == 0
     assert "compare" in capsys.readouterr().out
     assert cli.main(["study", "comparr"]) == 2
-    assert "there is no study 'comparr'; there are: compare" in capsys.readouterr().err
+    there = ", ".join(studies.names())
+    assert f"there is no study 'comparr'; there are: {there}" in capsys.readouterr().err
 
 
 def test_methods_are_compared_and_a_failing_one_does_not_end_the_others(tones, tmp_path, capsys):

@@ -138,16 +138,24 @@ def _demo(words: list[str]) -> None:
 
 def _study(words: list[str]) -> None:
     from antiphon import studies
+    from antiphon.recipes import take
 
     if not words or words[0] in {"-h", "--help"}:
-        found = "\n".join(f"  {name:10} {studies.about(name)}" for name in studies.names())
-        print(f"usage: antiphon study NAME [DATA or RUN] ...\n\nstudies:\n{found}")
+        found = "
+".join(f"  {name:14} {studies.about(name)}" for name in studies.names())
+        print(f"usage: antiphon study NAME [DATA or RUN] ...
+
+studies:
+{found}")
         return
     name, rest = words[0], words[1:]
     study = studies.study(name)
     first: dict[str, dict[str, Any]] = {"data": {**_DATA, "nargs": "?", "default": "demo"}}
     if "run" in signature(study).parameters:
         first = {"run": {**_RUN, "help": "a run's folder, or a recipe's name"}}
+    else:
+        where, rest = take(rest, "--data")  # as good as the place after the name
+        rest = [where, *rest] if where else rest
     call(f"antiphon study {name}", studies.about(name), study, rest, first)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from antiphon.pack import Pack
 
-_CROP, _AUGMENT, _ORDER, _STEP = range(4)  # what a drawn number is for
+_CROP, _AUGMENT, _ORDER, _STEP, _STRETCH = range(5)  # what a drawn number is for
 
 
 class Batch(NamedTuple):
@@ -70,6 +70,8 @@ class Excerpts:
         seed: of everything that is drawn.
         rank: the number of this process, which takes its :func:`share` of every batch.
         ranks: how many processes there are; the batches do not depend on it.
+        within: seconds of a stretch of the track, of a place of its own each time, that an item's
+            crops are taken from; None for the whole track.
     """
 
     def __init__(
@@ -81,12 +83,13 @@ class Excerpts:
         seed: int = 0,
         rank: int = 0,
         ranks: int = 1,
+        within: float | None = None,
     ) -> None:
         short = int((pack.lengths < window).sum())
         if short or not len(pack):
             raise ValueError(f"{short} of {len(pack)} tracks are shorter than {window} samples")
         self.pack, self.window, self.batch, self.views, self.seed = pack, window, batch, views, seed
-        self.share = share(batch, rank, ranks)
+        self.share, self.within = share(batch, rank, ranks), within
 
     def tracks(self, step: int) -> NDArray[np.int64]:
         """The track numbers ``(B,)`` of a step, of all processes."""
@@ -100,10 +103,18 @@ class Excerpts:
         return np.array([_order(self.seed, int(epoch), count)[place] for epoch, place in pairs])
 
     def starts(self, step: int) -> NDArray[np.int64]:
-        """Where each crop begins ``(V, B)``: uniform over [0, length - T], the ends included."""
+        """Where each crop begins ``(V, B)``: uniform over [0, length - T], the ends included.
+
+        With ``within``, uniform over a stretch, which lies uniformly in the track.
+        """
         chances = uniforms(self.seed, step, self.views, self.batch, _CROP)
-        room = self.pack.lengths[self.tracks(step)] - self.window + 1
-        return np.minimum((chances * room).astype(np.int64), room - 1)
+        lengths = self.pack.lengths[self.tracks(step)]
+        if self.within is None:
+            return _places(chances, lengths - self.window)
+        stretch = round(self.within * self.pack.sample_rate)
+        stretches = np.clip(stretch, self.window, lengths)
+        where = uniforms(self.seed, step, 1, self.batch, _STRETCH)
+        return _places(where, lengths - stretches) + _places(chances, stretches - self.window)
 
     def at(self, step: int) -> Batch:
         """This process's share of the batch of a step."""
@@ -160,6 +171,11 @@ def keys(seed: int, step: int, views: int, batch: int, purpose: int) -> NDArray[
 def uniforms(seed: int, step: int, views: int, batch: int, purpose: int) -> NDArray[np.float64]:
     """Numbers in [0, 1) ``(V, B)`` from :func:`keys`."""
     return (keys(seed, step, views, batch, purpose) >> np.uint64(10)) / 2.0**53
+
+
+def _places(chances: NDArray[np.float64], last: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Whole numbers from 0 to ``last``, both included, from numbers in [0, 1)."""
+    return np.minimum((chances * (last + 1)).astype(np.int64), last)
 
 
 def _splitmix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -26,6 +26,8 @@ class Train:
         steps: optimiser steps of the whole run.
         batch: items in a step, of all processes; each item is a track, seen in as many crops as the
             method has views.
+        within: seconds of the track that an item's crops are taken from, anywhere in it; null for
+            the whole track (thesis 3.1). As long as the encoder's window, all are the same crop.
         chunk: items that a process holds in memory at once, for contrastive batches of any size
             with the same gradient, at the cost of a second forward pass; batch-norm sees a chunk
             at a time. null for the whole batch.
@@ -48,6 +50,7 @@ class Train:
 
     steps: int = 10000
     batch: int = 48
+    within: float | None = None
     chunk: int | None = None
     accumulate: int = 1
     clip: float | None = None
@@ -70,6 +73,8 @@ class Train:
             raise ValueError(f"train.chunk must be at least 1, or null, got {self.chunk}")
         if self.batch < 2:
             raise ValueError(f"train.batch must be at least 2, got {self.batch}")
+        if self.within is not None and self.within <= 0:
+            raise ValueError(f"train.within must be positive, or null, got {self.within}")
         if not 0 <= self.snapshots <= self.steps:
             raise ValueError(
                 f"train.snapshots must be from 0 to train.steps ({self.steps}), "

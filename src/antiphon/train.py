@@ -138,8 +138,8 @@ def pretrain(
             f"{type(method).__name__} tells tracks apart, and there is only one here: give it a "
             "folder of several, or a table that cuts a long recording into parts (start, seconds)"
         )
-    ranks = distributed.rank(), distributed.world_size()
-    excerpts = Excerpts(tracks, encoder.window, train.batch, method.views, seed, *ranks)
+    shared = distributed.rank(), distributed.world_size(), train.within
+    excerpts = Excerpts(tracks, encoder.window, train.batch, method.views, seed, *shared)
     distributed.barrier()  # nobody writes before all have looked
     if first:
         run.write_config(config)
@@ -228,7 +228,8 @@ class _Loop:
         if distributed.rank():
             return
         of = self.excerpts
-        looked = Excerpts(of.pack, of.window, of.batch, of.views, seed=of.seed ^ _PREPARE)
+        seed = of.seed ^ _PREPARE
+        looked = Excerpts(of.pack, of.window, of.batch, of.views, seed, within=of.within)
         torch.manual_seed(of.seed)
         with torch.no_grad():
             self.method.eval().prepare(

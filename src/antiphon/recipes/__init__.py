@@ -57,8 +57,8 @@ def training_arguments(words: Sequence[str], prog: str | None = None) -> dict[st
     Whatever the order of the words, a recipe gives way to a config file, and both to the rest. The
     initial weights are drawn from the seed.
     """
-    recipe, rest = _take(list(words), "--recipe")
-    config_file, rest = _take(rest, "--config")
+    recipe, rest = take(list(words), "--recipe")
+    config_file, rest = take(rest, "--config")
     if config_file:
         _refuse_imported(Path(config_file).expanduser())
     parser = training_parser(recipe, prog)
@@ -89,7 +89,7 @@ def _refuse_imported(config_file: Path) -> None:
         )
 
 
-def _take(words: list[str], option: str) -> tuple[str | None, list[str]]:
+def take(words: list[str], option: str) -> tuple[str | None, list[str]]:
     """The last value of an option, and the words without it."""
     value, rest, number = None, [], 0
     while number < len(words):

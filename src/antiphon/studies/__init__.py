@@ -6,7 +6,6 @@ page; its existence is enough. What they have in common is here, in ``_contest``
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -38,23 +37,6 @@ def study(name: str) -> Callable[..., Path]:
 def about(name: str) -> str:
     """The first line of what a study says of itself."""
     return (study(name).__doc__ or "").partition("\n")[0]
-
-
-def seconds_of(budget: str) -> float:
-    """How long "90s", "10m", "2h" or "1h30m" is.
-
-    Raises:
-        ValueError: it says no time.
-
-    >>> seconds_of("1h30m")
-    5400.0
-    """
-    text = budget.strip().lower()
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([hms])", text)
-    seconds = sum(float(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in parts)
-    if not seconds or not re.fullmatch(r"(\d+(\.\d+)?\s*[hms]\s*)+", text):
-        raise ValueError(f"budget: {budget!r} is no time; say 90s, 10m, 2h or 1h30m")
-    return seconds
 
 
 class Study:

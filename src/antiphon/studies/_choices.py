@@ -15,9 +15,9 @@ from antiphon.recipes import recipe
 from antiphon.resampling import mean_of, paired_interval, resample_groups
 from antiphon.runs import Run
 from antiphon.scores import rounded
-from antiphon.studies._contest import Standing, time_text
-from antiphon.studies._page import Bar, Bars, Column, Page, Row
-from antiphon.studies._rows import order, title
+from antiphon.studies._page import Bar, Bars, Column, Figure, Page, Row
+from antiphon.studies._rows import order, over, title
+from antiphon.studies._terms import Standing
 from antiphon.verdict import beyond
 from antiphon.windows import pick_device
 
@@ -55,12 +55,20 @@ class Pairs:
 
     def __init__(self, standing: Standing) -> None:
         self.standing = standing
-        self.answers = {name: self._once(name) for name in standing.done}
+        self.answers = {
+            name: [self._once(run) for run in standing.runs[name]] for name in standing.done
+        }
 
     def difference(self, name: str, other: str) -> Row:
         """``difference, low, high``: of name minus other; None where that is not known."""
-        a, b = self.answers.get(name), self.answers.get(other)
-        if name == other or not a or not b or not a["groups"] or a["asked"] != b["asked"]:
+        several = list(zip(self.answers.get(name, []), self.answers.get(other, []), strict=False))
+        if name == other or not several:
+            return dict(_UNDRAWN)
+        return over([self._difference(a, b) for a, b in several], "difference")
+
+    def _difference(self, a: Row, b: Row) -> Row:
+        """Of two runs with the same seed."""
+        if not a["groups"] or a["asked"] != b["asked"]:
             return dict(_UNDRAWN)
         drawn = resample_groups(np.array(a["groups"]), self.standing.terms.resamples)
         found = paired_interval(mean_of(np.array(a["map"])), mean_of(np.array(b["map"])), drawn)
@@ -116,10 +124,9 @@ class Pairs:
         found = {"low": row.get(f"{gain} low"), "high": row.get(f"{gain} high")}
         return f"{called} {_UNTRAINED[beyond(found)]}."
 
-    def _once(self, name: str) -> Row:
-        run = Run(self.standing.study.folder / name)
+    def _once(self, run: Run) -> Row:
         return self.standing.study.once(
-            f"answers/{name}-{run.digest[:12]}", lambda: self._answers(run)
+            f"answers/{run.name}-{run.digest[:12]}", lambda: self._answers(run)
         )
 
     def _answers(self, run: Run) -> Row:
@@ -146,6 +153,7 @@ def choices_page(
     lead: Callable[[Pairs], str],
     columns: Sequence[Column] = (),
     notes: Sequence[str] = (),
+    drawn: Callable[[Sequence[Row], str], Bars | Figure] | None = None,
 ) -> Page:
     """The table, the bars and the answer.
 
@@ -157,6 +165,7 @@ def choices_page(
         lead: the answer in words.
         columns: of what was chosen.
         notes: what the study says beside what all of them do.
+        drawn: of the rows and a score's key, the figure of that score; default bars.
     """
     pairs, gain = Pairs(standing), f"map minus {reference}"
     rows = []
@@ -181,7 +190,7 @@ def choices_page(
         table.append(Column(untrained, "minus random-init", "difference", brief=main))
         if key == "map":
             table.append(Column(gain, f"minus {reference}", "difference", brief=True))
-    figures = [_scores(standing, done, key) for key in keys]
+    figures = [drawn(done, key) if drawn else _scores(standing, done, key) for key in keys]
     paired = [row for row in done if row[gain] is not None]
     if paired:
         figures.insert(0, _differences(paired, gain, reference))
@@ -189,16 +198,14 @@ def choices_page(
     first = [
         "Brackets hold 95 % intervals from resampled groups of tracks. “minus random-init” and "
         f"“minus {reference}” are paired: two encoders, asked with the same excerpts.",
-        "All have the same seconds, not the same steps, and were trained with one seed: what "
-        "another seed would give is in no interval here.",
         f"{marked} of {len(paired)} differences to {reference} are beyond their interval; where "
         "there is none in truth, one of twenty would be.",
         *notes,
     ]
-    budget = time_text(standing.study.settings["budget"])
+    where = f"{standing.budget} each on {standing.dataset.name}"
     return Page(
         title=heading,
-        lead=f"Trained for {budget} each on {standing.dataset.name}, by mAP: {lead(pairs)}",
+        lead=f"Trained for {where}, by mAP: {lead(pairs)}",
         notes=standing.notes(kind, first),
         columns=table,
         rows=rows,

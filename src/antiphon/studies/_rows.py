@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from antiphon.metrics import METRICS
 from antiphon.runs import Run
+from antiphon.scores import rounded
 from antiphon.verdict import beyond
 
 Row = dict[str, Any]
@@ -20,7 +20,7 @@ VERDICTS = {
 }
 """What a paired interval allows to be said."""
 
-_MAIN = {"map", "recall@1", *(next(iter(metrics)) for metrics in METRICS.values())}
+_MAIN = {"map", "recall@1", "accuracy", "roc-auc-tag", "pr-auc-tag"}
 
 
 def facts(run: Run) -> Row:
@@ -44,7 +44,7 @@ def facts(run: Run) -> Row:
 
 
 def scored(rows: Sequence[Row], model: str) -> dict[str, Row]:
-    """A model's score rows by title: both of retrieval, and of each probe the main metric."""
+    """A model's score rows by title: both of retrieval, and of each probe the main metrics."""
     found = [row for row in rows if row["model"] == model and row["metric"] in _MAIN]
     return {
         row["metric"] if row["probe"] == "retrieval" else f"{row['probe']} {row['metric']}": row
@@ -68,6 +68,50 @@ def figures(scores: dict[str, Row]) -> Row:
         if verdict == "not scored":
             verdict = VERDICTS[beyond(paired)]
     return {**row, "verdict": verdict}
+
+
+def over_seeds(several: Sequence[list[Row]]) -> list[Row]:
+    """The points of some runs that differ by their seed, as those of one.
+
+    A figure is the mean over the seeds; its interval reaches from the lowest end of any seed's to
+    the highest. That is wide on purpose: it has the chance of the test groups and that of the
+    training in it, and leaves out nought only if it does so with every seed.
+    """
+    if len(several) == 1:
+        return several[0]
+    return [_together(points) for points in zip(*several, strict=True)]
+
+
+def _together(points: Sequence[Row]) -> Row:
+    found: Row = {"step": points[0]["step"], "scores": _each([p["scores"] for p in points])}
+    found["seconds"] = sum(point["seconds"] for point in points) / len(points)
+    if "baselines" in points[0]:
+        every = [point["baselines"] for point in points]
+        found["baselines"] = {model: _each([b[model] for b in every]) for model in every[0]}
+    return found
+
+
+def _each(several: Sequence[dict[str, Row]]) -> dict[str, Row]:
+    merged = {}
+    for key, first in several[0].items():
+        rows = [scores[key] for scores in several]
+        paired = [
+            {"against": same[0]["against"], **over(same, "difference")}
+            for same in zip(*(row["paired"] for row in rows), strict=True)
+        ]
+        merged[key] = {**first, **over(rows, "value"), "paired": paired}
+    return merged
+
+
+def over(rows: Sequence[Row], key: str) -> Row:
+    """A figure and its interval over seeds, see :func:`over_seeds`; None where one is None."""
+    ends = {"low": [row["low"] for row in rows], "high": [row["high"] for row in rows]}
+    values = [row[key] for row in rows]
+    return {
+        key: None if None in values else rounded(sum(values) / len(values)),
+        "low": None if None in ends["low"] else min(ends["low"]),
+        "high": None if None in ends["high"] else max(ends["high"]),
+    }
 
 
 def order(key: str) -> tuple[bool, bool, str]:

@@ -7,16 +7,17 @@ from typing import Any
 
 from antiphon.datasets import Dataset
 from antiphon.recipes import names as recipe_names
-from antiphon.studies._contest import Entry, Standing, Terms, hold, time_text
+from antiphon.studies._contest import hold
 from antiphon.studies._page import Column, Figure, Line, Page, Row
 from antiphon.studies._rows import VERDICTS, order, title
+from antiphon.studies._terms import Entry, Standing, Terms
 
 _NOTES = (
     "Brackets hold 95 % intervals from resampled groups of tracks. “minus random-init” is "
     "paired: the trained encoder and its own untrained self, asked about the same tracks. The "
     "verdict says “beats” only if that interval leaves out 0.",
-    "Methods are not compared in pairs, and each was trained with one seed: two that lie "
-    "within each other's intervals are not told apart here.",
+    "Methods are not compared in pairs: two that lie within each other's intervals are not told "
+    "apart here.",
 )
 
 
@@ -32,16 +33,17 @@ def compare(
 
     Each recipe is tried for some seconds, its preparation and the reading of data included, and is
     then given as many steps as fit into the budget. The time that it really took is in the table.
+    A budget of steps or epochs is taken as it is.
     Ctrl-C at any moment: the same call goes on from there. A method that fails is named in the
     table, and the others go on; the same call tries it again.
 
     Args:
         data: a folder, a table, ``demo``, or anything that ``antiphon data`` takes.
         out: the study's folder, with a run of each recipe in it.
-        budget: training time of each recipe: 90s, 10m, 2h.
+        budget: training of each recipe: 90s, 10m, 2h, or 600 steps, 30 epochs.
         recipes: which ones; default all whose names end in -small, and demo, which is CLMR.
         points: how often each encoder is scored on its way, at equal distances; the end is one.
-        terms: what all studies have in common, see :class:`~antiphon.studies._contest.Terms`.
+        terms: what all studies have in common, see :class:`~antiphon.studies._terms.Terms`.
 
     Returns:
         The path of ``compare.html``; ``table.csv`` and ``table.json`` lie beside it.
@@ -80,9 +82,8 @@ def _page(standing: Standing) -> Page:
     by = f", by {title(keys[0])}" if keys else ""
     columns.insert(1, Column("verdict", f"Verdict{by}", note="failed", brief=True))
     best = [row["recipe"] for row in rows if row["verdict"] == VERDICTS["more"]]
-    budget = time_text(standing.study.settings["budget"])
     lead = (
-        f"Trained for {budget} each on {standing.dataset.name}, {len(best)} of "
+        f"Trained for {standing.budget} each on {standing.dataset.name}, {len(best)} of "
         f"{len(rows)} methods beat their own untrained encoder"
         f"{f' in {title(keys[0])}' if keys else ''} beyond the 95 % interval"
         f"{': ' + ', '.join(best) if best else ''}."

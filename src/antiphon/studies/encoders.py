@@ -7,8 +7,9 @@ from typing import Any
 
 from antiphon.datasets import Dataset
 from antiphon.studies._choices import Pairs, choices_page, multitask
-from antiphon.studies._contest import Entry, Standing, Terms, hold
+from antiphon.studies._contest import hold
 from antiphon.studies._page import Column, Page, Row
+from antiphon.studies._terms import Entry, Standing, Terms
 
 _OWN = "own"
 _MADE: dict[str, Row] = {
@@ -41,10 +42,10 @@ def encoders(
     Args:
         data: a folder, a table, ``demo``, or anything that ``antiphon data`` takes.
         out: the study's folder, with a run of each encoder in it.
-        budget: training time of each: 90s, 10m, 2h.
+        budget: training of each: 90s, 10m, 2h, or 600 steps, 30 epochs.
         recipe: of MultiTask: its encoder, its workers and their weighting.
         chosen: which ones beside the recipe's own, of melcnn, pase and samplecnn; default all.
-        terms: what all studies have in common, see :class:`~antiphon.studies._contest.Terms`.
+        terms: what all studies have in common, see :class:`~antiphon.studies._terms.Terms`.
 
     Returns:
         The path of ``encoders.html``; ``table.csv`` and ``table.json`` lie beside it.

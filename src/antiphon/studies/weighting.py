@@ -9,8 +9,9 @@ from typing import Any, get_args
 
 from antiphon.datasets import Dataset
 from antiphon.studies._choices import Pairs, choices_page, multitask
-from antiphon.studies._contest import Entry, Standing, Terms, hold
+from antiphon.studies._contest import hold
 from antiphon.studies._page import Page, Row
+from antiphon.studies._terms import Entry, Standing, Terms
 from antiphon.weighting import Scheme
 
 _EQUAL = "equal"
@@ -40,9 +41,9 @@ def weighting(
     Args:
         data: a folder, a table, ``demo``, or anything that ``antiphon data`` takes.
         out: the study's folder, with a run of each weighting in it.
-        budget: training time of each: 90s, 10m, 2h.
+        budget: training of each: 90s, 10m, 2h, or 600 steps, 30 epochs.
         recipe: of MultiTask: its encoder and its workers.
-        terms: what all studies have in common, see :class:`~antiphon.studies._contest.Terms`.
+        terms: what all studies have in common, see :class:`~antiphon.studies._terms.Terms`.
 
     Returns:
         The path of ``weighting.html``; ``table.csv`` and ``table.json`` lie beside it.

@@ -7,8 +7,9 @@ from typing import Any
 
 from antiphon.datasets import Dataset
 from antiphon.studies._choices import Pairs, choices_page, multitask
-from antiphon.studies._contest import Entry, Standing, Terms, hold
+from antiphon.studies._contest import hold
 from antiphon.studies._page import Column, Page, Row
+from antiphon.studies._terms import Entry, Standing, Terms
 
 _SPEECH, _MUSIC = "pase-small", "multitask-small"
 _ALL = "all"
@@ -30,9 +31,9 @@ def workers(
     Args:
         data: a folder, a table, ``demo``, or anything that ``antiphon data`` takes.
         out: the study's folder, with a run of each choice in it.
-        budget: training time of each: 90s, 10m, 2h.
+        budget: training of each: 90s, 10m, 2h, or 600 steps, 30 epochs.
         recipe: of MultiTask: its encoder, its weighting, and the workers that are taken apart.
-        terms: what all studies have in common, see :class:`~antiphon.studies._contest.Terms`.
+        terms: what all studies have in common, see :class:`~antiphon.studies._terms.Terms`.
 
     Returns:
         The path of ``workers.html``; ``table.csv`` and ``table.json`` lie beside it.
