@@ -141,12 +141,8 @@ def _study(words: list[str]) -> None:
     from antiphon.recipes import take
 
     if not words or words[0] in {"-h", "--help"}:
-        found = "
-".join(f"  {name:14} {studies.about(name)}" for name in studies.names())
-        print(f"usage: antiphon study NAME [DATA or RUN] ...
-
-studies:
-{found}")
+        found = "\n".join(f"  {name:14} {studies.about(name)}" for name in studies.names())
+        print(f"usage: antiphon study NAME [DATA or RUN] ...\n\nstudies:\n{found}")
         return
     name, rest = words[0], words[1:]
     study = studies.study(name)
