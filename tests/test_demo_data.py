@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from antiphon import datasets
 from antiphon.datasets import demo
 
 FOLDER = Path(demo.__file__).parent
@@ -94,3 +95,12 @@ def test_every_track_is_attributed_under_a_licence_that_allows_it(rows):
 def test_a_path_is_refused():
     with pytest.raises(ValueError, match="takes no path"):
         demo.load("somewhere")
+
+
+def test_halves_have_no_artist_in_common():
+    first, second = datasets.open("demo,half=first"), datasets.open("demo,half=second")
+    assert not set(first.classes) & set(second.classes)
+    assert len(first) + len(second) == 117
+    assert all(len(half.split("test")) > 5 for half in (first, second))
+    with pytest.raises(ValueError, match="first, second"):
+        datasets.open("demo,half=third")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import torch
 
 from antiphon import cli, recipes
+from antiphon.datasets import Dataset, Track
 from antiphon.runs import Run
 from antiphon.studies import _contest, _page, _sweep
 from antiphon.studies._budget import Budget
@@ -21,6 +23,7 @@ from antiphon.studies.projector import projector
 from antiphon.studies.sample_rate import sample_rate
 from antiphon.studies.segments import segments
 from antiphon.studies.temperature import temperature
+from antiphon.studies.transfer import transfer
 from antiphon.train import pretrain
 
 TINY = """# A recipe of no use but to be fast.
@@ -361,3 +364,35 @@ def test_a_curve_has_a_line_for_each_and_the_common_point_on_all():
     gains = [{**row, "map minus random-init": 0.05} for row in rows]
     trained, untrained = _sweep.curve(gains, "map", over_p).lines
     assert list(untrained.y) == pytest.approx([v - 0.05 for v in trained.y])
+
+
+def test_all_sources_are_judged_on_the_same_tracks(tones, tmp_path):
+    paths = [track.path for track in tones]
+    half = len(paths) // 2
+    splits = ["train" if n % 2 else "test" for n in range(half)]
+    judged, other = str(tmp_path / "judged.csv"), str(tmp_path / "other.csv")
+    rows = [f"{path},{split}" for path, split in zip(paths, splits, strict=False)]
+    Path(judged).write_text("\n".join(["path,split", *rows]))
+    Path(other).write_text("\n".join(["path", *paths[half:]]))
+    transfer(judged, str(tmp_path / "a"), "2 steps", sources=[other], **QUICK)
+    itself, carried = rows_of(tmp_path / "a")
+    assert [row["entry"] for row in (itself, carried)] == ["itself", "other"]
+    assert carried["map minus itself"] == pytest.approx(carried["map"] - itself["map"], abs=1e-5)
+    runs = [Run(tmp_path / "a" / name) for name in ("itself", "other")]
+    assert [run.read("data.json")["name"] for run in runs] == ["judged", "other"]
+    with pytest.raises(ValueError, match="--sources"):
+        transfer(judged, str(tmp_path / "b"), recipe="tiny")
+
+
+def test_what_the_thesis_found_stands_beside_its_own_data_alone(planned, monkeypatch):
+    found = {
+        spec: Dataset(spec.partition(":")[0], (Track("a", "a.wav"), Track("b", "b.wav")))
+        for spec in ("mtat:x", "gtzan:y")
+    }
+    monkeypatch.setattr("antiphon.studies.transfer.open_dataset", found.__getitem__)
+    transfer("mtat:x", sources=["gtzan:y"], recipe="tiny")
+    assert planned["itself"].row["published"] == 0.3537
+    assert planned["gtzan"].row["published"] == 0.2618
+    planned.clear()
+    transfer("gtzan:y", sources=["mtat:x"], recipe="tiny")
+    assert planned["mtat"].row["published"] is None

@@ -213,9 +213,18 @@ def heard_by(run: Run, packed: Pack) -> NDArray[np.bool_]:
     return np.array([digest in known for digest in packed.digests])
 
 
-def asked_tracks(heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Those whose excerpts retrieval asks with: not pre-trained on, or all if there are none."""
-    return ~heard if not heard.all() else heard
+def asked_tracks(dataset: Dataset, packed: Pack, heard: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Those whose excerpts retrieval asks with: not pre-trained on, or all if there are none.
+
+    Of a data set with a ``test`` split those of it alone, so that all encoders are asked the same,
+    whatever they were pre-trained on.
+    """
+    test = set(dataset.splits.get("test", ()))
+    tested = np.array([track.id in test for track in packed.tracks])
+    for asked in (tested & ~heard, ~heard):
+        if asked.any():
+            return asked
+    return heard
 
 
 def embed_excerpts(encoder: Encoder, packed: Pack, seconds: float) -> Embedded:
@@ -234,7 +243,7 @@ def _retrieval_rows(
     seconds: float,
     resamples: int,
 ) -> list[dict[str, Any]]:
-    asked = asked_tracks(heard)
+    asked = asked_tracks(dataset, packed, heard)
     owners = found["pretrained"].owners
     alike = Embedded(np.zeros((len(owners), 1), np.float32), owners)  # at chance, by ties
     found = {**found, "majority": alike}

@@ -135,7 +135,8 @@ class Pairs:
         encoder = run.encoder().to(pick_device(terms.device))
         packed = pack(dataset, encoder.sample_rate, terms.cache, progress=False)
         excerpts = embed_excerpts(encoder, packed, terms.retrieval_seconds)
-        owners, asked = excerpts.owners, asked_tracks(heard_by(run, packed))
+        heard = heard_by(run, packed)
+        owners, asked = excerpts.owners, asked_tracks(dataset, packed, heard)
         found = retrieval(excerpts.vectors, owners, asked[owners])
         tracks = [packed.tracks[owners[query]] for query in found.queries]
         return {

@@ -130,11 +130,11 @@ class Contest:
             train["device"] = self.terms.device
         made |= {
             "train": replace(made["train"], checkpoint_minutes=2.0, **train),
-            "labels": self.terms.labels,
+            "labels": None if entry.data else self.terms.labels,
             "cache": self.terms.cache,
             "progress": progress,
         }
-        return pretrain(self.terms.data, run.folder, **made)
+        return pretrain(entry.data or self.terms.data, run.folder, **made)
 
     def _calibrate(self, entry: Entry) -> Row:
         """How many steps the budget is; of a time, train for some seconds, and count."""
@@ -143,11 +143,12 @@ class Contest:
             return {"steps": int(budget.amount)}
         made = entry.made()
         encoder, train = made["method"].encoder, made["train"]
+        dataset = open_dataset(entry.data) if entry.data else self.dataset
         if budget.unit == "epochs":
-            split = made["split"] or ("train" if "train" in self.dataset.splits else "all")
-            tracks = self._pack(self.dataset.split(split), encoder)
+            split = made["split"] or ("train" if "train" in dataset.splits else "all")
+            tracks = self._pack(dataset.split(split), encoder)
             return {"steps": budget.steps(len(tracks), train.batch * train.accumulate)}
-        self._pack(self.dataset, encoder)
+        self._pack(dataset, encoder)
         if self.terms.progress:
             say("finding out how many steps fit into the budget")
         wanted = min(10.0, budget.amount / 20)

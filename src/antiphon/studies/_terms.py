@@ -30,6 +30,7 @@ class Entry:
         settings: what is changed, by dotted name, as for :func:`antiphon.recipes.recipe`.
         row: what the table says of it beside what was measured.
         run: one that is there already, to be scored as it is; no recipe is needed then.
+        data: what it is trained on, if that is not what all are scored on.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Entry:
     settings: Row = field(default_factory=dict)
     row: Row = field(default_factory=dict)
     run: Run | None = None
+    data: str | None = None
 
     def made(self, seed: int = 0) -> dict[str, Any]:
         """The arguments of ``pretrain``."""

@@ -101,7 +101,9 @@ def invariance(
     rate, length = encoder.sample_rate, window_length(encoder, seconds)
     packed = pack(dataset, rate, cache, progress=progress)
     heard = heard_by(run, packed)
-    found = excerpts_of(packed, np.flatnonzero(asked_tracks(heard)), length, excerpts, tracks)
+    found = excerpts_of(
+        packed, np.flatnonzero(asked_tracks(dataset, packed, heard)), length, excerpts, tracks
+    )
     models = {
         "pretrained": encoder,
         "random-init": random_init(encoder, run.config["seed"]),
