@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from antiphon import cli, datasets
 from antiphon.datasets import Dataset, fma, jamendo
-from antiphon.datasets._layout import table
+from antiphon.datasets._layout import on_disk, table
 
 
 def touch(*files: Path) -> None:
@@ -127,6 +129,14 @@ def test_fma_tracks_that_are_not_on_disk_are_counted(tmp_path):
     assert len(dataset.classes) == 3  # classes are the collection's, not the disk's
 
 
+def test_a_small_part_of_a_collection_opens(tmp_path):
+    fma_folder(tmp_path)
+    shutil.rmtree(tmp_path / "fma_medium" / "001")
+    for number in ("000005", "000010", "000140", "000141"):
+        (tmp_path / "fma_medium" / "000" / f"{number}.mp3").unlink()
+    assert [track.id for track in fma.load(str(tmp_path))] == ["2"]
+
+
 @pytest.mark.parametrize("genres", ["__import__('os')", "12", "[12", "[999]", "['Rock']", "[[1]]"])
 def test_fma_never_evaluates_genres(tmp_path, genres):
     fma_folder(tmp_path, [(2, "1", "training", "medium", "Rock", genres)])
@@ -138,14 +148,16 @@ def test_fma_says_what_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"fma_medium or fma_large .*mdeff/fma"):
         fma.load(str(tmp_path))
     (tmp_path / "fma_medium").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"tracks\.csv is missing; .*mdeff/fma"):
+    with pytest.raises(FileNotFoundError, match=r"no fma_metadata/tracks\.csv in .*mdeff/fma"):
         fma.load(str(tmp_path))
     fma_folder(tmp_path)
     shutil.rmtree(tmp_path / "fma_medium" / "000")
     shutil.rmtree(tmp_path / "fma_medium" / "001")
-    with pytest.raises(FileNotFoundError, match=r"none of the 6 recordings is in .*fma_medium"):
+    with pytest.raises(
+        FileNotFoundError, match=r"6 of the 6 recordings of .*fma_medium.*mdeff/fma"
+    ):
         fma.load(str(tmp_path))
-    with pytest.raises(ValueError, match="subset=tiny: it is one of small, medium, large, full"):
+    with pytest.raises(ValueError, match="no subset=tiny; there are: small, medium, large, full"):
         fma.load(str(tmp_path), subset="tiny")
     (tmp_path / "fma_metadata" / "tracks.csv").write_text(",set\n,split\n2,training\n")
     with pytest.raises(
@@ -204,7 +216,7 @@ def test_billboard_says_what_is_missing(tmp_path, billboard_folder):
     with pytest.raises(FileNotFoundError, match=r"none of the 5 songs .* distribute no audio"):
         datasets.open(f"billboard:{billboard_folder}")
     (billboard_folder / "billboard-2.0-index.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"billboard-2.0-index.csv is missing"):
+    with pytest.raises(FileNotFoundError, match=r"no billboard-2.0-index.csv in .*: it is one of"):
         datasets.open(f"billboard:{billboard_folder}")
 
 
@@ -262,12 +274,16 @@ def test_jamendo_splits_are_five_and_tags_four_kinds(tmp_path):
     assert last.convention == "split-4"
     assert first.splits_hash != last.splits_hash
     assert dict(last.splits)["train"] == ("track_0003524",)
-    with pytest.raises(ValueError, match=r"split=5: it is one of 0, 1, 2, 3, 4"):
+    with pytest.raises(ValueError, match=r"no split=5; there are: 0, 1, 2, 3, 4"):
         datasets.open(f"jamendo,split=5:{tmp_path}")
-    with pytest.raises(ValueError, match="tags=moods: it is one of top50, genre, instrument, mood"):
+    with pytest.raises(
+        ValueError, match="no tags=moods; there are: top50, genre, instrument, mood"
+    ):
         datasets.open(f"jamendo,tags=moods:{tmp_path}")
     for tags, file in [("top50", "top50tags"), ("genre", "genre"), ("instrument", "instrument")]:
-        with pytest.raises(FileNotFoundError, match=f"autotagging_{file}-train.tsv is missing"):
+        with pytest.raises(
+            FileNotFoundError, match=f"autotagging_{file}-train.tsv in .*mtg-jamendo"
+        ):
             jamendo.load(str(tmp_path), tags)
 
 
@@ -376,12 +392,37 @@ def test_the_data_sheet_is_whole(name):
 
 def test_a_bad_table_is_named(tmp_path):
     file = tmp_path / "tracks.csv"
-    file.write_text("")
-    with pytest.raises(ValueError, match=r"tracks\.csv is empty"):
-        list(table(file, "somewhere"))
+    for nothing in ("", "\n\n"):
+        file.write_text(nothing)
+        with pytest.raises(ValueError, match=r"tracks\.csv is empty"):
+            list(table(file))
     file.write_bytes(b"id,title\n1,\xff\n")
     with pytest.raises(ValueError, match=r"tracks\.csv, after row \d"):
-        list(table(file, "somewhere"))
+        list(table(file))
+
+
+def test_a_damaged_gzip_is_named(tmp_path):
+    file = tmp_path / "tracks.csv.gz"
+    whole = gzip.compress(b"id,title\n" * 1000)
+    for damaged in (whole[:20], b"id,title\n", whole[:12] + b"\xff" * 9):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"tracks\.csv\.gz, after row \d+: damaged"):
+            list(table(file))
+
+
+def test_files_are_listed_by_folder_and_not_asked_for(tmp_path, monkeypatch):
+    paths = [str(tmp_path / folder / name) for folder in "ab" for name in ("1.mp3", "2.mp3")]
+    touch(*map(Path, paths[:3]))
+    (tmp_path / "b" / "2.mp3").mkdir()
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: listed.append(folder) or scandir(folder))
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(os, name, lambda *_, **__: pytest.fail("a file was asked for"))
+    there = on_disk([*paths, str(tmp_path / "no" / "1.mp3")])
+    monkeypatch.undo()
+    assert there == {path: path for path in paths[:3]}
+    assert listed == [str(tmp_path / folder) for folder in ("a", "b", "no")]
 
 
 def test_what_is_read_can_be_surveyed(tmp_path, capsys):

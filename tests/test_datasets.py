@@ -180,7 +180,7 @@ def test_options_stand_before_the_colon(tmp_path, monkeypatch):
 
 
 def test_what_begins_with_an_underscore_is_no_data_set():
-    assert (Path(datasets.__file__).parent / "_files.py").exists()
+    assert (Path(datasets.__file__).parent / "_layout.py").exists()
     assert not [name for name in datasets.names() if name.startswith("_")]
 
 

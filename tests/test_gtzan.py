@@ -83,7 +83,7 @@ def test_what_is_missing(copy):
     assert counts(dataset) == (442, 197, 290)
     with pytest.raises(FileNotFoundError, match=r"837 of the 930 .*blues/blues.00000.au"):
         gtzan.load(str(copy / "genres" / "disco"))
-    with pytest.raises(ValueError, match="no split=none; there is: fault-filtered, stratified"):
+    with pytest.raises(ValueError, match="no split=none; there are: fault-filtered, stratified"):
         datasets.open(f"gtzan,split=none:{copy}")
 
 

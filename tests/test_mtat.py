@@ -169,9 +169,9 @@ def test_a_damaged_annotation_says_what_is_wrong(miniature, change, cause):
 
 
 def test_damaged_archives_and_wrong_options(miniature):
-    with pytest.raises(ValueError, match="no split=pons; there is: full, clean, artist"):
+    with pytest.raises(ValueError, match="no split=pons; there are: full, clean, artist"):
         datasets.open(f"mtat,split=pons:{miniature}")
-    with pytest.raises(ValueError, match="no tags=10; there is: 50, all"):
+    with pytest.raises(ValueError, match="no tags=10; there are: 50, all"):
         datasets.open(f"mtat,tags=10:{miniature}")
     with pytest.raises(ValueError, match=r"its options are: split=..., tags=..."):
         datasets.open(f"mtat,spilt=full:{miniature}")

@@ -38,7 +38,7 @@ import unicodedata
 from pathlib import Path
 
 from antiphon.datasets import Dataset, Track
-from antiphon.datasets._layout import columns, root, table
+from antiphon.datasets._layout import columns, found, root, table
 from antiphon.datasets.folder import EXTENSIONS
 
 HOMEPAGE = (
@@ -63,11 +63,12 @@ def load(path: str | None) -> Dataset:
         ValueError: the index isn't as it was published.
     """
     folder = root(path, "billboard:/data/billboard, with the index and audio in it", HOMEPAGE)
-    rows = table(folder / INDEX, HOMEPAGE)
-    at = columns(folder / INDEX, next(rows), ("id", "title", "artist"))
+    file = found(folder, INDEX, advice=f"it is one of the files at {HOMEPAGE}")
+    rows = table(file)
+    at = columns(file, next(rows)[1], ("id", "title", "artist"))
     songs: dict[tuple[str, str], tuple[str, str, str]] = {}
     left_out = {}
-    for row in rows:
+    for _, row in rows:
         number, title, artist = (row[place].strip() for place in at)
         key = (_plain(artist, article=False), _plain(title))
         if not title:
@@ -76,15 +77,15 @@ def load(path: str | None) -> Dataset:
             left_out[number] = f"the same song as {songs[key][0]}"
         else:
             songs[key] = (number, title, artist)
-    found = _recordings(folder / "audio")
+    there = _recordings(folder / "audio")
     tracks = []
     for key, (number, title, artist) in songs.items():
-        if key in found:
-            tracks.append(Track(number, str(found[key]), group=key[0] or artist))
+        if key in there:
+            tracks.append(Track(number, str(there[key]), group=key[0] or artist))
         else:
             left_out[number] = f"not on disk: {artist}: {title}"
-    for artist, title in sorted(found.keys() - songs.keys()):
-        left_out["/".join(found[artist, title].parts[-4:-1])] = "on disk, but not in the index"
+    for artist, title in sorted(there.keys() - songs.keys()):
+        left_out["/".join(there[artist, title].parts[-4:-1])] = "on disk, but not in the index"
     if not tracks:
         raise FileNotFoundError(
             f"none of the {len(songs)} songs is in {folder / 'audio'} as DECADE/ARTIST/TITLE/"

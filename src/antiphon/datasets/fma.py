@@ -48,7 +48,7 @@ import json
 from pathlib import Path
 
 from antiphon.datasets import Dataset, Track
-from antiphon.datasets._layout import columns, on_disk, option, root, splits, table
+from antiphon.datasets._layout import columns, found, on_disk, option, present, root, splits, table
 
 HOMEPAGE = "https://github.com/mdeff/fma"
 CITATION = (
@@ -60,6 +60,7 @@ LICENCE = (
     "metadata: CC-BY-4.0"
 )
 SUBSETS = ("small", "medium", "large", "full")
+_METADATA = f"it is in fma_metadata.zip, which is linked from {HOMEPAGE}"
 SILENT = {"99134", "108925", "133297"}  # issues 4, 8 and 44 of the owners' repository
 
 
@@ -78,17 +79,18 @@ def load(path: str | None, subset: str = "medium", genres: str = "top") -> Datas
     folder = root(path, "fma:/data/fma, the folder that has fma_metadata in it", HOMEPAGE)
     option("subset", subset, SUBSETS)
     option("genres", genres, ("top", "all"))
-    file = folder / "fma_metadata" / "tracks.csv"
-    names = _genres(folder / "fma_metadata" / "genres.csv") if genres == "all" else {}
     audio = _audio(folder, subset)
-    rows = table(file, HOMEPAGE)
-    pairs = zip(next(rows), next(rows, []), strict=False)
-    header = [f"{upper}/{lower}" for upper, lower in pairs]
+    file = found(folder, "fma_metadata/tracks.csv", advice=_METADATA)
+    names = _genres(folder) if genres == "all" else {}
+    rows = table(file)
+    (_, above), (_, below) = next(rows), next(rows, (2, []))
+    header = [f"{upper}/{lower}" for upper, lower in zip(above, below, strict=False)]
     wanted = ("set/split", "set/subset", "artist/id", "track/genre_top", "track/genres_all")
     at = columns(file, header, wanted)
     inside = SUBSETS[: SUBSETS.index(subset) + 1]
-    tracks, of, left_out = [], {}, {}
-    for row in rows:
+    tracks, left_out = [], {}
+    lists: dict[str, list[str]] = {}
+    for _, row in rows:
         if not row[0].isdecimal():  # the third line names the index
             continue
         if len(row) != len(header):
@@ -104,14 +106,20 @@ def load(path: str | None, subset: str = "medium", genres: str = "top") -> Datas
         name = f"{int(number):06d}"
         where = str(audio / name[:3] / f"{name}.mp3")
         tracks.append(Track(number, where, labels, group=f"artist {artist}" if artist else ""))
-        of[number] = split
-    there, missing = on_disk(tracks, str(audio), HOMEPAGE)
+        lists.setdefault(split, []).append(number)
+    paths, missing = present(
+        {track.id: track.path for track in tracks},
+        on_disk(track.path for track in tracks),
+        f"FMA in {audio}",
+        f"fma_{subset}.zip is linked from {HOMEPAGE}",
+        some=True,
+    )
     return Dataset(
         "fma",
-        there,
+        tuple(track for track in tracks if track.id in paths),
         "multiclass" if genres == "top" else "multilabel",
         tuple(sorted({label for track in tracks for label in track.labels})),
-        splits(there, of),
+        splits(lists, paths),
         convention="official",
         left_out={**left_out, **missing},
         citation=CITATION,
@@ -132,11 +140,12 @@ def _audio(folder: Path, subset: str) -> Path:
     )
 
 
-def _genres(file: Path) -> dict[int, str]:
+def _genres(folder: Path) -> dict[int, str]:
     """Title of each genre; with its number where two genres have one title."""
-    rows = table(file, HOMEPAGE)
-    number, title = columns(file, next(rows), ("genre_id", "title"))
-    titles = {int(row[number]): row[title] for row in rows}
+    file = found(folder, "fma_metadata/genres.csv", advice=_METADATA)
+    rows = table(file)
+    number, title = columns(file, next(rows)[1], ("genre_id", "title"))
+    titles = {int(row[number]): row[title] for _, row in rows}
     shared = {t for t in titles.values() if list(titles.values()).count(t) > 1}
     return {n: f"{t} ({n})" if t in shared else t for n, t in titles.items()}
 

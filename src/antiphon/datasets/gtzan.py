@@ -45,7 +45,7 @@ import warnings
 from pathlib import Path
 
 from antiphon.datasets import Dataset, Track
-from antiphon.datasets._files import chosen, folder_of, present, recordings
+from antiphon.datasets._layout import option, present, recordings, root, splits
 
 HOMEPAGE = "http://marsyas.info/downloads/datasets.html"
 LICENCE = "none stated; the recordings belong to their owners, so for research only"
@@ -93,10 +93,10 @@ def load(path: str | None, split: str = "fault-filtered") -> Dataset:
         ValueError: no such split.
         FileNotFoundError: most of the sound is missing; says what should be there.
     """
-    folder = folder_of(path, "gtzan")
-    chosen("split", split, CONVENTIONS)
-    splits = fault_filtered() if split == "fault-filtered" else stratified()
-    ids = sorted(i for members in splits.values() for i in members)
+    folder = root(path, "gtzan:/data/genres", HOMEPAGE)
+    option("split", split, CONVENTIONS)
+    lists = fault_filtered() if split == "fault-filtered" else stratified()
+    ids = sorted(i for members in lists.values() for i in members)
     there = {
         name.rpartition(".")[0]: where  # au first: it is the original
         for name, where in sorted(recordings(folder, (".au", ".wav")).items(), reverse=True)
@@ -115,7 +115,7 @@ def load(path: str | None, split: str = "fault-filtered") -> Dataset:
         tuple(Track(i, where, (i.split(".")[0],)) for i, where in paths.items()),
         "multiclass",
         GENRES,
-        splits={name: tuple(i for i in members if i in paths) for name, members in splits.items()},
+        splits=splits(lists, paths),
         convention=f"{split} ({CONVENTIONS[split]})",
         left_out=left_out,
         citation=CITATION,

@@ -78,7 +78,8 @@ def load(
     labelled = _labelled(package, features, label)
     grouped = _column(features, group) if group else _first(features, labelled)
     names, read = _reader(package, features, labelled)
-    tracks, of, left_out = [], {}, {}
+    tracks, left_out = [], {}
+    lists: dict[str, list[str]] = {}
     for split, part in parts.items():
         kept = [name for name in (sound, labelled, grouped) if name]
         rows = part.select_columns(kept).cast_column(sound, package.Audio(decode=False))
@@ -88,7 +89,7 @@ def load(
                 who = f"{row[grouped]}" if grouped and row[grouped] is not None else ""
                 labels = read(row[labelled]) if labelled else ()
                 tracks.append(Track(id_, where, labels, who))
-                of[id_] = str(split)
+                lists.setdefault(str(split), []).append(id_)
             else:
                 left_out[id_] = "no sound in its row, and no such file"
     if not tracks:
@@ -100,7 +101,7 @@ def load(
         tuple(tracks),
         _task(features, labelled),
         names or tuple(sorted({name for track in tracks for name in track.labels})),
-        splits(tracks, of),
+        splits(lists, {track.id for track in tracks}),
         convention=config or "published",
         left_out=left_out,
         citation=info.citation or "",

@@ -38,10 +38,11 @@ Citation
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from antiphon.datasets import Dataset, Track
-from antiphon.datasets._layout import columns, on_disk, option, root, splits, table
+from antiphon.datasets._layout import columns, found, on_disk, option, present, root, splits, table
 
 HOMEPAGE = "https://github.com/MTG/mtg-jamendo-dataset"
 CITATION = (
@@ -82,21 +83,32 @@ def load(path: str | None, tags: str = "top50", split: str = "0", audio: str = "
         sound = root(audio, "audio=/data/jamendo", HOMEPAGE)
     else:
         sound = folder / "audio" if (folder / "audio").is_dir() else folder
-    tracks, of = [], {}
+    tracks, seen = [], set()
+    lists: dict[str, list[str]] = {}
     for part in ("train", "validation", "test"):
-        file = folder / f"data/splits/split-{split}/autotagging_{KINDS[tags]}-{part}.tsv"
+        name = f"data/splits/split-{split}/autotagging_{KINDS[tags]}-{part}.tsv"
+        file = found(folder, name, advice=f"it is part of the repository {HOMEPAGE}")
         for track in _tracks(file, sound):
-            if track.id in of:
+            if track.id in seen:
                 raise ValueError(f"{file}: {track.id} is in two splits")
+            seen.add(track.id)
             tracks.append(track)
-            of[track.id] = part
-    there, left_out = on_disk(tracks, str(sound), HOMEPAGE, instead=".low.mp3")
+            lists.setdefault(part, []).append(track.id)
+    low = {track.path: track.path.removesuffix(".mp3") + ".low.mp3" for track in tracks}
+    files = on_disk([*low, *low.values()])
+    paths, left_out = present(
+        {track.id: track.path for track in tracks},
+        {path: where for path in low if (where := files.get(path) or files.get(low[path]))},
+        f"MTG-Jamendo in {sound}",
+        f"how to get them is told at {HOMEPAGE}",
+        some=True,
+    )
     return Dataset(
         "jamendo",
-        there,
+        tuple(replace(track, path=paths[track.id]) for track in tracks if track.id in paths),
         "multilabel",
         tuple(sorted({label for track in tracks for label in track.labels})),
-        splits(there, of),
+        splits(lists, paths),
         convention=f"split-{split}",
         left_out=left_out,
         citation=CITATION,
@@ -107,12 +119,12 @@ def load(path: str | None, tags: str = "top50", split: str = "0", audio: str = "
 
 def _tracks(file: Path, sound: Path) -> list[Track]:
     """The tracks of one list; every cell from TAGS on is a tag."""
-    rows = table(file, HOMEPAGE, "\t")
-    id_, artist, place, first = columns(file, next(rows), HEADER)
-    found = []
-    for row in rows:
+    rows = table(file, "\t", quoted=False)
+    id_, artist, place, first = columns(file, next(rows)[1], HEADER)
+    tracks = []
+    for _, row in rows:
         if len(row) <= first:
             raise ValueError(f"{file}, {row[0]}: no tags")
         labels = tuple(dict.fromkeys(tag for tag in row[first:] if tag))
-        found.append(Track(row[id_], str(sound / row[place]), labels, row[artist]))
-    return found
+        tracks.append(Track(row[id_], str(sound / row[place]), labels, row[artist]))
+    return tracks

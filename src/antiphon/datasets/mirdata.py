@@ -39,7 +39,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from antiphon.datasets import Dataset, Track
-from antiphon.datasets._layout import on_disk, optional, splits
+from antiphon.datasets._layout import on_disk, optional, present, splits
 
 HOMEPAGE = "https://mirdata.readthedocs.io"
 LABELS = ("genre", "genres", "tags", "instrument", "instruments", "style", "mood", "emotion")
@@ -87,12 +87,18 @@ def load(path: str | None, home: str = "", version: str = "default", label: str 
             left_out[number] = "mirdata names no audio for it"
     if not tracks:
         raise ValueError(f"mirdata:{path}: mirdata names no audio for any of {len(found)} tracks")
-    there, missing = on_disk(tracks, f"{source.data_home} ({fetch})", source.readme)
+    paths, missing = present(
+        {track.id: track.path for track in tracks},
+        on_disk(track.path for track in tracks),
+        f"mirdata:{path} in {source.data_home}",
+        f"{fetch}, and {source.readme} tells of it",
+        some=True,
+    )
     return Dataset(
         f"mirdata:{path}",
-        there,
+        tuple(track for track in tracks if track.id in paths),
         classes=tuple(sorted({name for track in tracks for name in track.labels})),
-        splits=splits(there, {i: s for s, ids in known_splits.items() for i in ids}),
+        splits=splits(known_splits, paths),
         convention="mirdata" if known_splits else "",
         left_out={**left_out, **missing},
         citation=(source.bibtex or "").strip(),

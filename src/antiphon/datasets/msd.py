@@ -56,7 +56,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from antiphon.datasets import Dataset, Track
-from antiphon.datasets._files import chosen, find, folder_of, found, present, recordings, rows
+from antiphon.datasets._layout import find, found, option, present, recordings, root, splits, table
 
 HOMEPAGE = "http://millionsongdataset.com/lastfm"
 LICENCE = "tags: Last.fm, for research and not for commerce; previews: their owners"
@@ -104,8 +104,8 @@ def load(path: str | None, split: str = "lee") -> Dataset:
         ValueError: no such split, or a list that makes no sense, by its row.
         FileNotFoundError: a list, or most of the sound, is missing; says what should be there.
     """
-    folder = folder_of(path, "msd")
-    chosen("split", split, CONVENTIONS)
+    folder = root(path, "msd:/data/msd", HOMEPAGE)
+    option("split", split, CONVENTIONS)
     read = read_lee if split == "lee" else read_choi
     lists = {name: read(folder, name) for name in _SPLITS}
     tags = {i: labels for members in lists.values() for i, labels in members.items()}
@@ -113,7 +113,7 @@ def load(path: str | None, split: str = "lee") -> Dataset:
         raise ValueError(f"in the lists of {folder} a song is in two splits")
     there = recordings(folder, (".mp3",))
     index = _index(folder)
-    wanted: dict[str, str | None] = {i: index.get(i, f"{i}.mp3") for i in tags}
+    wanted = {i: index.get(i, f"{i}.mp3") for i in tags}
     advice = _SOUND
     if lacking := [i for i, name in wanted.items() if name not in there]:
         seven = seven_digital(folder)
@@ -127,7 +127,7 @@ def load(path: str | None, split: str = "lee") -> Dataset:
         tuple(Track(i, paths[i], tags[i], artists.get(i, "")) for i in tags if i in paths),
         "multilabel",
         TAGS,
-        splits={name: tuple(i for i in ids if i in paths) for name, ids in lists.items()},
+        splits=splits(lists, paths),
         convention=f"{split} ({CONVENTIONS[split]})",
         left_out=left_out,
         citation=CITATION,
@@ -147,7 +147,7 @@ def read_lee(folder: Path, split: str) -> dict[str, tuple[str, ...]]:
     advice = "it is one of the lists of musicnn-training, in its folder data/index/msd"
     file = found(folder, *names, advice=advice)
     songs: dict[str, tuple[str, ...]] = {}
-    for number, row in rows(file):
+    for number, row in table(file, "\t", quoted=False):
         try:
             song, text = row
             marks = json.loads(text)  # [0, 1.0, ...]: numbers, never an expression
@@ -226,7 +226,7 @@ def _artists(folder: Path) -> dict[str, str]:
 
 
 def _pairs(file: Path) -> Iterator[tuple[str, str]]:
-    for number, row in rows(file):
+    for number, row in table(file, "\t", quoted=False):
         if len(row) != 2:
             raise ValueError(f"{file}, row {number}: not an id, a tab, and what it stands for")
         yield row[0], row[1]

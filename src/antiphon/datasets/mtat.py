@@ -54,7 +54,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from antiphon.datasets import Dataset, Track
-from antiphon.datasets._files import chosen, find, folder_of, found, present, recordings, rows
+from antiphon.datasets._layout import find, found, option, present, recordings, root, splits, table
 
 HOMEPAGE = "https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset"
 LICENCE = "CC BY-NC-SA 3.0 (the recordings: Magnatune and its artists)"
@@ -120,12 +120,12 @@ def load(path: str | None, split: str = "full", tags: str = "50") -> Dataset:
         ValueError: no such split or tags, or an annotation that makes no sense, by its row.
         FileNotFoundError: no annotation, or most of the sound is missing; says where to get them.
     """
-    folder = folder_of(path, "mtat")
-    chosen("split", split, CONVENTIONS)
-    chosen("tags", tags, ("50", "all"))
+    folder = root(path, "mtat:/data/MagnaTagATune", HOMEPAGE)
+    option("split", split, CONVENTIONS)
+    option("tags", tags, ("50", "all"))
     clips = read(found(folder, "annotations_final.csv", "annotations_final.csv.gz", advice=_ADVICE))
-    splits = divide(clips, split)
-    wanted = {i for ids in splits.values() for i in ids if i not in UNREADABLE}
+    lists = divide(clips, split)
+    wanted = {i for ids in lists.values() for i in ids if i not in UNREADABLE}
     paths, missing = present(
         {clip.id: clip.path for clip in clips if clip.id in wanted},
         recordings(folder, (".mp3",), with_folder=True),
@@ -152,7 +152,7 @@ def load(path: str | None, split: str = "full", tags: str = "50") -> Dataset:
         ),
         "multilabel",
         classes,
-        splits={name: tuple(i for i in ids if i in paths) for name, ids in splits.items()},
+        splits=splits(lists, paths),
         convention=f"{split} ({CONVENTIONS[split]})",
         left_out=left_out,
         citation=CITATION,
@@ -167,8 +167,8 @@ def read(file: Path) -> list[Clip]:
     Raises:
         ValueError: other columns, or a row that makes no sense, by its number.
     """
-    table = rows(file, quoted=True)
-    _, header = next(table, (1, []))
+    rows = table(file, "\t")
+    _, header = next(rows)
     if len(header) < 3 or (header[0], header[-1]) != ("clip_id", "mp3_path"):
         raise ValueError(
             f"{file} must be tab-separated with the columns clip_id, the tags, mp3_path; "
@@ -176,7 +176,7 @@ def read(file: Path) -> list[Clip]:
         )
     names = header[1:-1]
     clips = []
-    for number, row in table:
+    for number, row in rows:
         marks = row[1:-1]
         if len(row) != len(header) or not set(marks) <= {"0", "1"}:
             raise ValueError(

@@ -39,7 +39,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from antiphon.datasets import Dataset, Track
-from antiphon.datasets._layout import root
+from antiphon.datasets._layout import NOT_ON_DISK, root, splits
 from antiphon.datasets.folder import EXTENSIONS
 
 HOMEPAGE = "https://www.openslr.org/12"
@@ -76,17 +76,23 @@ def load(path: str | None, lists: str = "") -> Dataset:
             f"no SPEAKER/CHAPTER/SPEAKER-CHAPTER-UTTERANCE.flac under {folder}; "
             f"LibriSpeech in this layout is at {HOMEPAGE}"
         )
-    splits = {part: tuple(ids) for part, ids in parts.items() if part}
+    have = {track.id for track in tracks}
     left_out: dict[str, str] = {}
     if lists:
-        listed = _lists(Path(lists).expanduser())
-        splits, left_out = _on_disk(listed, {track.id for track in tracks})
+        parts = _lists(Path(lists).expanduser(), have)
+        left_out = {
+            i: f"{NOT_ON_DISK} ({split})"
+            for split, ids in parts.items()
+            for i in ids
+            if i not in have
+        }
+    divided = splits(parts, have)
     return Dataset(
         "speech",
         tuple(tracks),
         "multiclass",
-        splits=splits,
-        convention="lists" if lists else "parts" if splits else "",
+        splits=divided,
+        convention="lists" if lists else "parts" if divided else "",
         left_out=left_out,
         citation=CITATION,
         licence=LICENCE,
@@ -94,8 +100,8 @@ def load(path: str | None, lists: str = "") -> Dataset:
     )
 
 
-def _lists(folder: Path) -> dict[str, list[str]]:
-    """The utterances that each list names."""
+def _lists(folder: Path, have: set[str]) -> dict[str, list[str]]:
+    """The utterances that each list names, of which some must be there."""
     listed = {}
     for split in ("train", "test"):
         file = folder / f"{split}_split.txt"
@@ -104,16 +110,7 @@ def _lists(folder: Path) -> dict[str, list[str]]:
         listed[split] = list(dict.fromkeys(file.read_text(encoding="utf-8").split()))
     if twice := set(listed["train"]) & set(listed["test"]):
         raise ValueError(f"{folder}: {len(twice)} utterances are in both lists, {min(twice)}")
+    for split, ids in listed.items():
+        if have.isdisjoint(ids):
+            raise ValueError(f"not one of the {len(ids)} utterances of {split} is there")
     return listed
-
-
-def _on_disk(
-    listed: dict[str, list[str]], have: set[str]
-) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """What the lists name and the folder has; and what it doesn't have."""
-    splits = {split: tuple(i for i in ids if i in have) for split, ids in listed.items()}
-    for split, ids in splits.items():
-        if not ids:
-            raise ValueError(f"not one of the {len(listed[split])} utterances of {split} is there")
-    left_out = {i: f"not on disk ({s})" for s, ids in listed.items() for i in ids if i not in have}
-    return splits, left_out
