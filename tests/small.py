@@ -6,6 +6,7 @@ from antiphon.encoders import Encoder
 from antiphon.encoders.convgru import ConvGRU
 from antiphon.encoders.melpatch import MelPatch
 from antiphon.encoders.pase import PASE
+from antiphon.encoders.pons import Pons
 from antiphon.encoders.recurrent import Recurrent
 from antiphon.encoders.transformer import Transformer
 from antiphon.methods import Method
@@ -13,6 +14,7 @@ from antiphon.methods import Method
 _SMALL = {
     ConvGRU: {"channels": 32, "dim": 16, "seconds": 1.0},
     PASE: {"width": 0.125, "seconds": 1.0},
+    Pons: {"sample_rate": 8000, "seconds": 2.5},
     Recurrent: {"dim": 32, "seconds": 1.0},
     Transformer: {"size": "tiny", "seconds": 1.0},
 }
