@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import encoder_for
+from small import encoder_for, labelled_batch, ready
 
 import antiphon
 from antiphon import datasets, recipes
 from antiphon.configured import build, describe
-from antiphon.excerpts import Batch
 from antiphon.methods import names as method_names
 
 PACKAGE = Path(antiphon.__file__).parent
@@ -21,13 +20,13 @@ PACKAGE = Path(antiphon.__file__).parent
 # The way of one datum, from the disk to the page. What a step may import stands before it.
 ORDER = [
     "files", "progress", "allocator", "cores", "ahead", "configured", "distributed", "launch",
-    "norm", "datasets", "audio", "survey", "shards", "decoders", "pack", "excerpts", "dsp",
-    "features", "augmentation", "augment", "chain", "fused", "encoders", "published", "losses",
-    "masking", "quantiser", "targets", "weighting", "workers", "methods", "gradcache", "optim",
-    "watch", "runs", "importing", "settings", "cards", "journal", "devices", "train", "windows",
-    "tables", "embed", "hear", "metrics", "resampling", "folds", "probes", "protocol", "scores",
-    "evaluate", "maps", "figures", "verdict", "report", "options", "recipes", "studies", "demo",
-    "cli", "__main__",
+    "norm", "folds", "datasets", "audio", "survey", "shards", "decoders", "pack", "labels",
+    "excerpts", "dsp", "features", "augmentation", "augment", "chain", "fused", "encoders",
+    "published", "losses", "masking", "quantiser", "targets", "weighting", "workers", "methods",
+    "gradcache", "optim", "validate", "watch", "runs", "importing", "settings", "lessons", "cards",
+    "journal", "devices", "train", "windows", "tables", "embed", "hear", "metrics", "resampling",
+    "probes", "protocol", "scores", "heads", "evaluate", "maps", "figures", "verdict", "report",
+    "options", "recipes", "studies", "demo", "cli", "__main__",
 ]  # fmt: skip
 
 
@@ -103,11 +102,11 @@ class TestMethodContract:
     @pytest.fixture
     def method(self, kind):
         torch.manual_seed(0)
-        return kind(encoder_for(kind))
+        return ready(kind(encoder_for(kind)))
 
     def test_a_step_gives_a_loss_and_gradients(self, method):
         views = 0.1 * torch.randn(method.views, 4, 1, method.encoder.window)
-        values = method(Batch(views, torch.arange(4)))
+        values = method(labelled_batch(method, views))
         assert values["loss"].ndim == 0
         assert all(value.isfinite().all() for value in values.values())
         values["loss"].backward()
@@ -121,7 +120,7 @@ class TestMethodContract:
     def test_any_batch_size(self, method):
         for size in (2, 3, 7):
             views = 0.1 * torch.randn(method.views, size, 1, method.encoder.window)
-            assert method(Batch(views, torch.arange(size)))["loss"].isfinite()
+            assert method(labelled_batch(method, views))["loss"].isfinite()
 
     def test_it_can_be_sent_to_another_process(self, method):
         again = pickle.loads(pickle.dumps(method))
@@ -130,7 +129,7 @@ class TestMethodContract:
         )
 
     def test_it_can_be_described_and_built(self, method):
-        again = build(describe(method))
+        again = ready(build(describe(method)))
         assert type(again) is type(method)
         again.load_state_dict(method.state_dict())
 

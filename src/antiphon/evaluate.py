@@ -21,14 +21,16 @@ from antiphon.datasets import open as open_dataset
 from antiphon.encoders import Encoder, Layer, Pooling, random_init
 from antiphon.encoders.statistics import LogMelStatistics, MFCCStatistics
 from antiphon.files import write_atomically
+from antiphon.heads import head_rows
+from antiphon.labels import targets
 from antiphon.metrics import METRICS, average_windows, retrieval
 from antiphon.pack import Pack, pack
 from antiphon.probes import MIXING, GradientProbe, class_probabilities, make_probe
 from antiphon.progress import bar, say
-from antiphon.protocol import Fold, Protocol, divide, targets
+from antiphon.protocol import Fold, Protocol, divide
 from antiphon.resampling import Metric, mean_of, resample_groups
 from antiphon.runs import Run
-from antiphon.scores import LAYER, WEIGHTED_SUM, detail_of, keep, score_rows
+from antiphon.scores import LAYER, WEIGHTED_SUM, Replicated, detail_of, keep, score_rows
 from antiphon.windows import pack_windows, pick_device, vectors, window_length
 
 ProbeName = Literal["linear", "mlp", "logistic", "knn"]
@@ -63,7 +65,8 @@ def probe(
     Two kinds of figures: probes (how well a simple classifier on the frozen vectors tells the
     labels, if there are any) and retrieval (is the nearest other excerpt from the same track:
     needs no labels). With a ``test`` split, probes learn from ``train`` (and stop by ``valid``, if
-    there is one); without, by repeated group-wise cross-validation.
+    there is one); without, by repeated group-wise cross-validation. A run that was trained on
+    these labels has a head of its own, which is scored too, beside the probes: probe "head".
 
     Args:
         run: a run's folder.
@@ -132,12 +135,18 @@ def probe(
             found = embedded(window_length(encoder, seconds) / encoder.sample_rate)
     if protocol:
         with bar("probing", len(probes) * len(found), progress) as advance:
+            said: dict[str, NDArray[np.float64]] = {}  # by the probes of this encoder
             for probe_name in probes:
-                new, detail = _probe_rows(
+                new, detail, predictions = _probe_rows(
                     probe_name, found, packed, dataset, y, protocol, heard, resamples, advance
                 )
                 rows += new
                 details.append(detail)
+                said[f"{probe_name} probe"] = predictions["pretrained"]
+            said["majority"] = predictions["majority"]
+        if layer is None:
+            own = head_rows(run, dataset, packed, y, protocol, said, resamples, where)
+            rows, details = rows + own[0], details + own[1]
     rows = [{**row, "layer": layer} for row in rows]
     if "imported" in run.config:  # published weights: nobody here knows what they have heard
         renamed = {"unheard": "all"}
@@ -247,7 +256,7 @@ def _probe_rows(
     heard: NDArray[np.bool_],
     resamples: int,
     advance: Callable[..., None],
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, Any], dict[str, NDArray[np.float64]]]:
     tested = protocol.tested
     groups = np.array([track.group for track in packed.tracks])
     predictions: dict[str, NDArray[np.float64]] = {}
@@ -275,7 +284,7 @@ def _probe_rows(
     }
     rows = []
     for metric, function in METRICS[dataset.task or "none"].items():
-        metrics = {n: _Replicated(function, y[tested], p) for n, p in predictions.items()}
+        metrics = {n: Replicated(function, y[tested], p) for n, p in predictions.items()}
         rows += score_rows(metrics, drawn, {**about, "metric": metric})
     detail = {
         "probe": probe_name,
@@ -285,20 +294,7 @@ def _probe_rows(
         "weights": weights,
         **detail_of(dataset, y[tested], predictions["pretrained"]),
     }
-    return rows, detail
-
-
-class _Replicated:
-    """A metric's mean over the seeds or repeats, as a function of the rows that count."""
-
-    def __init__(
-        self, function: Callable[..., Any], y: NDArray[Any], p: NDArray[np.float64]
-    ) -> None:
-        self.function, self.y, self.p = function, y, p
-
-    def __call__(self, rows: NDArray[np.int64]) -> Any:
-        scores = [self.function(self.y[rows], p[rows]) for p in self.p]
-        return type(scores[0])(float(np.mean([s.value for s in scores])), scores[0].skipped)
+    return rows, detail, predictions
 
 
 def _predict(
