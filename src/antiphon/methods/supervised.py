@@ -184,10 +184,10 @@ def freeze(encoder: Encoder, last: int | None) -> tuple[str, ...]:
         return ()
     if not trained:
         return _WHOLE
-    idle = {n for n, m in leaves.items() if not any(p.requires_grad for p in m.parameters())}
-    first = next((n for n, name in enumerate(called) if name not in idle), 0)
-    frozen = {n for n in idle if list(leaves[n].parameters())} | set(called[:first])
-    return tuple(sorted(frozen))
+    flags = {n: [p.requires_grad for p in m.parameters()] for n, m in encoder.named_modules()}
+    first = next((n for n, name in enumerate(called) if any(flags[name])), 0)
+    frozen = {name for name, some in flags.items() if some and not any(some)}
+    return tuple(sorted(frozen | set(called[:first])))
 
 
 def _reached(layers: list[Tensor], parameters: list[tuple[str, nn.Parameter]]) -> set[str]:
