@@ -380,8 +380,8 @@ def test_a_run_from_before_plateaus_is_still_the_same_run(run, tones):
     method = Supervised(convolutional(), dropout=0.2)
     train = Train(steps=60, batch=8, validate_every=20)
     assert pretrain(tones, run.folder, method, train=train, **QUICK).digest == run.digest
+    later = {**QUICK, "optim": replace(QUICK["optim"], patience=9)}
     with pytest.raises(ValueError, match="another configuration"):
-        later = {**QUICK, "optim": replace(QUICK["optim"], patience=9)}
         pretrain(tones, run.folder, method, train=train, **later)
 
 
