@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
 from antiphon.encoders import Encoder
 from antiphon.encoders.convgru import ConvGRU
 from antiphon.encoders.melpatch import MelPatch
 from antiphon.encoders.pase import PASE
+from antiphon.encoders.pons import Pons
 from antiphon.encoders.recurrent import Recurrent
 from antiphon.encoders.transformer import Transformer
-from antiphon.methods import Method
+from antiphon.excerpts import Batch
+from antiphon.methods import Classifier, Method
 
 _SMALL = {
     ConvGRU: {"channels": 32, "dim": 16, "seconds": 1.0},
     PASE: {"width": 0.125, "seconds": 1.0},
+    Pons: {"sample_rate": 8000, "seconds": 2.5},
     Recurrent: {"dim": 32, "seconds": 1.0},
     Transformer: {"size": "tiny", "seconds": 1.0},
 }
@@ -33,3 +39,18 @@ def encoder_for(kind: type[Method]) -> Encoder:
     if "causal" in kind.needs:
         return Recurrent(8000, dim=32, seconds=1.0)
     return MelPatch(8000, bands=32, dim=16, depth=1, seconds=1.0)
+
+
+def ready(method: Method) -> Method:
+    """With classes, if it wants labels."""
+    if isinstance(method, Classifier):
+        method.set_classes("multilabel", ("drone", "noise", "tone"))
+    return method
+
+
+def labelled_batch(method: Method, views: Tensor) -> Batch:
+    """Views ``(V, B, 1, T)`` of so many tracks, with labels if the method wants them."""
+    count = views.shape[1]
+    tags = (torch.arange(3 * count).view(count, 3) % 4 == 0).float()
+    labels = tags if isinstance(method, Classifier) else None
+    return Batch(views, torch.arange(count), labels=labels)

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import encoder_for, small_encoder
+from small import encoder_for, labelled_batch, ready, small_encoder
 
 import antiphon
 from antiphon import datasets, recipes
 from antiphon.configured import build, describe
 from antiphon.encoders import names as encoder_names
-from antiphon.excerpts import Batch
 from antiphon.methods import names as method_names
 from antiphon.optim import Optim
 from antiphon.settings import Train
@@ -27,14 +26,14 @@ PACKAGE = Path(antiphon.__file__).parent
 # The way of one datum, from the disk to the page. What a step may import stands before it.
 ORDER = [
     "files", "progress", "allocator", "cores", "ahead", "configured", "distributed", "launch",
-    "norm", "datasets", "audio", "shards", "decoders", "pack", "fingerprint", "leaks", "survey",
-    "excerpts", "dsp",
-    "features", "augmentation", "augment", "chain", "fused", "encoders", "published", "losses",
-    "masking", "quantiser", "targets", "weighting", "workers", "methods", "gradcache", "optim",
-    "watch", "runs", "importing", "settings", "cards", "journal", "devices", "train", "windows",
-    "tables", "embed", "hear", "metrics", "resampling", "folds", "subsets", "probes", "protocol",
-    "saved", "scores", "evaluate", "maps", "figures", "tagging", "verdict", "report", "options",
-    "recipes", "studies", "demo", "cli", "__main__",
+    "norm", "folds", "datasets", "audio", "shards", "decoders", "pack", "fingerprint", "leaks",
+    "survey", "labels", "excerpts", "dsp", "features", "augmentation", "augment", "chain", "fused",
+    "encoders", "published", "losses", "masking", "quantiser", "targets", "weighting", "workers",
+    "methods", "gradcache", "optim", "validate", "watch", "runs", "importing", "settings",
+    "lessons", "cards", "journal", "devices", "train", "windows", "tables", "embed", "hear",
+    "metrics", "resampling", "subsets", "probes", "protocol", "saved", "scores", "heads", "probing",
+    "evaluate", "maps", "figures", "tagging", "verdict", "report", "options", "recipes", "studies",
+    "demo", "cli", "__main__",
 ]  # fmt: skip
 
 
@@ -110,11 +109,11 @@ class TestMethodContract:
     @pytest.fixture
     def method(self, kind):
         torch.manual_seed(0)
-        return kind(encoder_for(kind))
+        return ready(kind(encoder_for(kind)))
 
     def test_a_step_gives_a_loss_and_gradients(self, method):
         views = 0.1 * torch.randn(method.views, 4, 1, method.encoder.window)
-        values = method(Batch(views, torch.arange(4)))
+        values = method(labelled_batch(method, views))
         assert values["loss"].ndim == 0
         assert all(value.isfinite().all() for value in values.values())
         values["loss"].backward()
@@ -128,7 +127,7 @@ class TestMethodContract:
     def test_any_batch_size(self, method):
         for size in (2, 3, 7):
             views = 0.1 * torch.randn(method.views, size, 1, method.encoder.window)
-            assert method(Batch(views, torch.arange(size)))["loss"].isfinite()
+            assert method(labelled_batch(method, views))["loss"].isfinite()
 
     def test_it_can_be_sent_to_another_process(self, method):
         again = pickle.loads(pickle.dumps(method))
@@ -137,7 +136,8 @@ class TestMethodContract:
         )
 
     def test_half_the_precision_gives_nearly_the_same_loss(self, method):
-        batch = Batch(0.1 * torch.randn(method.views, 2, 1, method.encoder.window), torch.arange(2))
+        views = 0.1 * torch.randn(method.views, 2, 1, method.encoder.window)
+        batch = labelled_batch(method, views)
         losses = []
         for enabled in (False, True):
             torch.manual_seed(1)  # of masks and negatives
@@ -160,7 +160,7 @@ class TestMethodContract:
         assert named <= known
 
     def test_it_can_be_described_and_built(self, method):
-        again = build(describe(method))
+        again = ready(build(describe(method)))
         assert type(again) is type(method)
         again.load_state_dict(method.state_dict())
 
@@ -171,7 +171,7 @@ def test_a_method_plays_with_an_encoder_or_says_what_is_missing(kind, encoder):
     torch.manual_seed(0)
     made, refusal = small_encoder(encoder), ""
     try:
-        method = kind(made)
+        method = ready(kind(made))
     except ValueError as error:
         refusal = str(error)
     missing = [need for need in sorted(kind.needs) if not getattr(made, need, False)]
@@ -182,7 +182,7 @@ def test_a_method_plays_with_an_encoder_or_says_what_is_missing(kind, encoder):
         assert missing or re.search("learns its own|frames", refusal)
         return
     views = 0.1 * torch.randn(method.views, 2, 1, made.window)
-    assert method(Batch(views, torch.arange(2)))["loss"].isfinite()
+    assert method(labelled_batch(method, views))["loss"].isfinite()
 
 
 @pytest.mark.parametrize("name", datasets.names())

@@ -10,8 +10,10 @@ from torch import nn
 from antiphon.configured import build, describe
 from antiphon.encoders import ContextEncoder, Encoder, names, pool, random_init
 from antiphon.encoders.convgru import ConvGRU
+from antiphon.encoders.dieleman import Dieleman
 from antiphon.encoders.melcnn import MelCNN
 from antiphon.encoders.melpatch import MelPatch
+from antiphon.encoders.pons import Pons, front_frames
 from antiphon.encoders.recurrent import Recurrent
 from antiphon.encoders.samplecnn import SampleCNN
 from antiphon.encoders.statistics import LogMelStatistics, MFCCStatistics
@@ -116,6 +118,69 @@ def test_samplecnn_has_no_table_for_other_rates():
         SampleCNN(44100)
 
 
+def test_pons_is_the_published_waveform_model():
+    encoder = Pons().eval()
+    assert parameters(encoder.front) == 248_448
+    assert parameters(encoder.back) == 4_592_128
+    assert parameters(encoder) == 248_448 + 4_592_128
+    layers = encoder.layers(torch.zeros(1, 1, 48000))
+    assert [f.shape[2] for f in layers] == [64, 64, 64, 128, 128, 128, 256, 512, 512, 512]
+    assert [f.shape[1] for f in layers[6:]] == [20, 14, 14, 7]
+    assert encoder.embedding_dim == 1024
+
+
+def test_pons_front_end_does_not_pad():
+    encoder = Pons(22050, 59049 / 22050).eval()
+    lengths = [f.shape[1] for f in encoder.layers(torch.zeros(1, 1, 59049))]
+    assert lengths[:7] == [19683, 6560, 2186, 728, 242, 80, 26]
+    assert [front_frames(n) for n in (59049, 48000, 240000)] == [26, 20, 108]
+    for length, frames in ((59049, 26), (48000, 20), (240000, 108)):
+        assert encoder.layers(torch.zeros(1, 1, length))[6].shape[1] == frames
+
+
+def test_pons_refuses_a_window_without_a_frame():
+    assert Pons(16000, 19680 / 16000).eval()(torch.zeros(1, 1, 19680)).shape[1] == 1
+    with pytest.raises(ValueError, match=r"which needs 19680: --encoder.seconds 1.230"):
+        Pons(16000, 19679 / 16000)
+
+
+def test_dieleman_sizes():
+    encoder = Dieleman().eval()
+    assert parameters(encoder) + parameters(nn.Linear(100, 50)) == 107_870
+    lengths, x = [], torch.zeros(1, 1, 48000)
+    for block in encoder.blocks[:3]:
+        for part in block:
+            x = part(x)
+            if not isinstance(part, nn.ReLU):
+                lengths.append(x.shape[2])
+    assert lengths == [187, 180, 45, 38, 9]
+
+
+def test_dielemans_last_layer_is_dense_over_the_window():
+    encoder = Dieleman(filters=4).eval()
+    x = 0.1 * torch.randn(2, 1, 48000)
+    *_, before, after = encoder.layers(x)
+    conv = encoder.blocks[3][0]
+    dense = before.transpose(1, 2).flatten(1) @ conv.weight.flatten(1).T + conv.bias
+    torch.testing.assert_close(after[:, 0], dense.relu(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("length", "stride"), [(512, 256), (512, 512), (1024, 512)])
+def test_dielemans_first_filters_are_arguments(length, stride):
+    encoder = Dieleman(filters=8, length=length, stride=stride).eval()
+    assert encoder.blocks[0][0].weight.shape == (8, 1, length)
+    assert encoder.hop == 16 * stride
+    assert encoder(torch.zeros(1, 1, 48000)).shape == (1, 1, 100)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"stride": 1024}, {"seconds": 0.01}, {"filters": 0}, {"stride": 0}]
+)
+def test_dieleman_refuses_what_leaves_no_frame(settings):
+    with pytest.raises(ValueError, match=r"leaves no frame|at least 1"):
+        Dieleman(**settings)
+
+
 def test_small_encoders_are_small():
     assert 500_000 < parameters(MelCNN()) < 2_000_000
     assert 500_000 < parameters(MelPatch()) < 2_000_000
@@ -135,6 +200,7 @@ def test_pooling():
     torch.testing.assert_close(
         pool(frames, "mean+std"), torch.tensor([[2.0, 5.0, 1.0, 0.0]]), atol=2e-3, rtol=0
     )
+    assert pool(frames, "mean+max").tolist() == [[2.0, 5.0, 3.0, 5.0]]
 
 
 TINY = {"size": "tiny", "channels": 8}

@@ -76,7 +76,7 @@ def test_a_constant_rate():
 
 def test_what_is_decayed():
     model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
-    for name, decay in (("adam", 0.0), ("adamw", 0.01), ("lars", 1e-6)):
+    for name, decay in (("adam", 0.0), ("adamw", 0.01), ("lars", 1e-6), ("sgd", 1e-6)):
         groups = Optim(name).build(model, 48).param_groups
         assert sum(len(group["params"]) for group in groups) == 4
         for group in groups:
@@ -85,7 +85,7 @@ def test_what_is_decayed():
 
 
 def test_the_optimisers_go_downhill():
-    for name in ("adam", "adamw", "lars"):
+    for name in ("adam", "adamw", "lars", "sgd"):
         torch.manual_seed(0)
         model = nn.Linear(4, 1, bias=False)
         x = torch.randn(64, 4)
@@ -105,3 +105,25 @@ def test_the_optimisers_go_downhill():
 def test_a_warm_up_longer_than_the_run_is_refused():
     with pytest.raises(ValueError, match="share of the steps"):
         Optim(warmup=100)
+
+
+def test_sgd_is_nesterovs_by_hand():
+    w = nn.Parameter(torch.tensor([1.0]))
+    optimiser = Optim("sgd", lr=0.1, momentum=0.9, weight_decay=0.0).build(nn.ParameterList([w]), 4)
+    slow, velocity = 1.0, 0.0
+    for _ in range(4):
+        w.grad = 2 * w.detach()
+        g = 2 * slow
+        velocity = 0.9 * velocity + g
+        slow -= 0.1 * (g + 0.9 * velocity)
+        optimiser.step()
+    assert w.item() == pytest.approx(slow)
+    assert Optim("sgd").peak(23) == 0.01
+
+
+def test_a_plateau_starts_at_its_peak_and_is_checked():
+    optim = Optim("sgd", schedule="plateau", warmup=0.5)
+    assert [optim.rate(step, 4, 8) for step in range(4)] == [0.005, 0.01, 0.01, 0.01]
+    for bad in ({"factor": 1.0}, {"patience": 0}, {"reductions": -1}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            Optim("sgd", schedule="plateau", **bad)

@@ -21,11 +21,12 @@ from antiphon.chain import Chain
 from antiphon.datasets import Dataset, Track
 from antiphon.encoders.melpatch import MelPatch
 from antiphon.evaluate import probe
+from antiphon.labels import targets
 from antiphon.methods.clmr import CLMR
 from antiphon.optim import Optim
 from antiphon.pack import pack
 from antiphon.probes import make_probe
-from antiphon.protocol import divide, targets
+from antiphon.protocol import divide
 from antiphon.runs import Run
 from antiphon.tagging import tag
 from antiphon.train import Train, pretrain

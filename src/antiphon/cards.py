@@ -30,15 +30,18 @@ def card(run: Run) -> str:
     start = (run.events("start") or run.events("resume"))[0]
     encoder = config["encoder"]["class_path"].rpartition(".")[2]
     method = config["method"]["class_path"].rpartition(".")[2]
+    labels = (run.folder / "head.safetensors").exists()
+    how = "trained with labels" if labels else "pre-trained without labels"
     teacher = sheet.get("teacher")
-    taught = f"\nTaught by {teacher['run']}, weights {teacher['hash']}.\n" if teacher else ""
+    said = "Begun with the encoder of" if labels else "Taught by"
+    taught = f"\n{said} {teacher['run']}, weights {teacher['hash']}.\n" if teacher else ""
     return f"""---
 library_name: antiphon
-tags: [audio, music, self-supervised-learning, {method.lower()}]
+tags: [audio, music, {"" if labels else "self-supervised-learning, "}{method.lower()}]
 ---
 # {run.name}
 
-{encoder} ({start["encoder_parameters"]:,} parameters), pre-trained without labels by {method} on
+{encoder} ({start["encoder_parameters"]:,} parameters), {how} by {method} on
 {len(sheet["tracks"])} tracks ({sheet["hours"]:.2f} hours) of the data set `{sheet["name"]}`, split
 `{config["split"]}`: {end["steps"]:,} steps, {end["clips"]:,} clips, {end["seconds"]:,.0f} s on
 {start["device"]}.

@@ -16,7 +16,7 @@ from antiphon.options import call
 _VERBS = {
     "list": "what there is: recipes, encoders, methods, augmentations, data sets",
     "data": "look at a data set: counts, hours, rates, bad files, classes, leaks",
-    "pretrain": "train an encoder on a folder of recordings, without labels",
+    "pretrain": "train an encoder on a folder of recordings, without labels (or by them)",
     "import": "make a run of published weights: wav2vec 2.0, HuBERT, data2vec-audio, MERT",
     "embed": "write the frozen encoder's vectors of some files to a Parquet table",
     "probe": "score a run on a data set, beside the baselines it must beat",

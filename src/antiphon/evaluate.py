@@ -6,8 +6,8 @@ difference between the pre-trained encoder and a baseline has an interval of its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,26 +23,17 @@ from antiphon.datasets import open as open_dataset
 from antiphon.encoders import Encoder, Layer, Pooling, random_init
 from antiphon.encoders.statistics import LogMelStatistics, MFCCStatistics
 from antiphon.files import write_atomically
-from antiphon.metrics import METRICS, average_windows, retrieval
+from antiphon.heads import head_rows
+from antiphon.labels import targets
+from antiphon.metrics import retrieval
 from antiphon.pack import Pack, pack
-from antiphon.probes import MIXING, GradientProbe, class_probabilities, make_probe
+from antiphon.probing import Embedded, ProbeName, probe_rows
 from antiphon.progress import bar, say
-from antiphon.protocol import Fold, Protocol, divide, targets
+from antiphon.protocol import divide
 from antiphon.resampling import Metric, mean_of, resample_groups
 from antiphon.runs import Run
-from antiphon.scores import LAYER, WEIGHTED_SUM, detail_of, keep, score_rows
+from antiphon.scores import LAYER, WEIGHTED_SUM, keep, score_rows
 from antiphon.windows import pack_windows, pick_device, vectors, window_length
-
-ProbeName = Literal["linear", "mlp", "logistic", "knn"]
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """One model's vectors of windows, and whose they are; several layers' stand side by side."""
-
-    vectors: NDArray[np.float32]
-    owners: NDArray[np.int64]
-    layers: int = 1
 
 
 def probe(
@@ -67,7 +58,8 @@ def probe(
     Two kinds of figures: probes (how well a simple classifier on the frozen vectors tells the
     labels, if there are any) and retrieval (is the nearest other excerpt from the same track:
     needs no labels). With a ``test`` split, probes learn from ``train`` (and stop by ``valid``, if
-    there is one); without, by repeated group-wise cross-validation.
+    there is one); without, by repeated group-wise cross-validation. A run that was trained on
+    these labels has a head of its own, which is scored too, beside the probes: probe "head".
 
     Args:
         run: a run's folder.
@@ -152,12 +144,18 @@ def probe(
             found = embedded(window_length(encoder, seconds) / encoder.sample_rate)
     if protocol:
         with bar("probing", len(probes) * len(found), progress) as advance:
+            said: dict[str, NDArray[np.float64]] = {}  # by the probes of this encoder
             for probe_name in probes:
-                new, detail = _probe_rows(
+                new, detail, predictions = probe_rows(
                     probe_name, found, packed, dataset, y, protocol, heard, resamples, advance
                 )
                 rows += new
                 details.append(detail)
+                said[f"{probe_name} probe"] = predictions["pretrained"]
+            said["majority"] = predictions["majority"]
+        if layer is None:
+            own = head_rows(run, dataset, packed, y, protocol, said, resamples, where)
+            rows, details = rows + own[0], details + own[1]
     about = {"splits": dataset.convention, "splits_hash": dataset.splits_hash, "layer": layer}
     rows = [{**row, **about} for row in rows]
     if "imported" in run.config:  # published weights: nobody here knows what they have heard
@@ -280,119 +278,6 @@ def _retrieval_rows(
         metrics: dict[str, Metric] = {n: mean_of(values) for n, values in hits.items()}
         rows += score_rows(metrics, drawn, {**about, "metric": metric})
     return rows
-
-
-def _probe_rows(
-    probe_name: ProbeName,
-    found: dict[str, Embedded],
-    packed: Pack,
-    dataset: Dataset,
-    y: NDArray[np.int64],
-    protocol: Protocol,
-    heard: NDArray[np.bool_],
-    resamples: int,
-    advance: Callable[..., None],
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    tested = protocol.tested
-    groups = np.array([track.group for track in packed.tracks])
-    predictions: dict[str, NDArray[np.float64]] = {}
-    weights: list[list[float]] = []
-    for name, embedded in found.items():
-        if embedded.layers == 1 or probe_name in MIXING:
-            kept = weights if name.startswith("pretrained") else []
-            predictions[name] = np.stack(
-                [
-                    _predict(probe_name, dataset, embedded, y, groups, cut, seed, tested, kept)
-                    for seed, cut in enumerate(protocol.folds)
-                ]
-            )
-        advance(1, f"{probe_name}, {name}")
-    predictions["majority"] = np.stack([_majority(y, r, tested, dataset) for r in protocol.folds])
-    drawn = resample_groups(groups[tested], resamples)
-    about = {
-        "probe": probe_name,
-        "dataset": dataset.name,
-        "split": protocol.split,
-        "protocol": protocol.name,
-        "tracks": len(tested),
-        "groups": len(np.unique(groups[tested])),
-        "seeds": len(protocol.folds),
-        "heard": int(heard[tested].sum()),
-    }
-    rows = []
-    for metric, function in METRICS[dataset.task or "none"].items():
-        metrics = {n: _Replicated(function, y[tested], p) for n, p in predictions.items()}
-        rows += score_rows(metrics, drawn, {**about, "metric": metric})
-    detail = {
-        "probe": probe_name,
-        "dataset": dataset.name,
-        "classes": list(dataset.classes),
-        "task": dataset.task,
-        "weights": weights,
-        **detail_of(dataset, y[tested], predictions["pretrained"]),
-    }
-    return rows, detail
-
-
-class _Replicated:
-    """A metric's mean over the seeds or repeats, as a function of the rows that count."""
-
-    def __init__(
-        self, function: Callable[..., Any], y: NDArray[Any], p: NDArray[np.float64]
-    ) -> None:
-        self.function, self.y, self.p = function, y, p
-
-    def __call__(self, rows: NDArray[np.int64]) -> Any:
-        scores = [self.function(self.y[rows], p[rows]) for p in self.p]
-        return type(scores[0])(float(np.mean([s.value for s in scores])), scores[0].skipped)
-
-
-def _predict(
-    probe_name: str,
-    dataset: Dataset,
-    embedded: Embedded,
-    y: NDArray[np.int64],
-    groups: NDArray[Any],
-    folds: list[Fold],
-    seed: int,
-    tested: NDArray[np.int64],
-    weights: list[list[float]],
-) -> NDArray[np.float64]:
-    """Track-level probabilities ``(tested, c)``: the mean over a track's windows.
-
-    If layers are weighed, each fit's weights are added to ``weights``.
-    """
-    X, owners = embedded.vectors, embedded.owners
-    out = np.zeros((len(y), len(dataset.classes)))
-    for train, valid, test in folds:
-        rows = np.isin(owners, train)
-        estimator = make_probe(probe_name, dataset.task or "auto", seed, embedded.layers)
-        checked = None
-        if valid is not None and len(valid):
-            stop = np.isin(owners, valid)
-            checked = (X[stop], y[owners[stop]])
-        estimator.fit(X[rows], y[owners[rows]], groups=groups[owners[rows]], validation=checked)
-        if embedded.layers > 1 and isinstance(estimator, GradientProbe):
-            weights.append(estimator.layer_weights_.round(6).tolist())
-        asked = np.isin(owners, test)
-        p = class_probabilities(estimator, X[asked], len(dataset.classes))
-        tracks, mean = average_windows(p, owners[asked])
-        out[tracks] = mean
-    return out[tested]
-
-
-def _majority(
-    y: NDArray[np.int64], folds: list[Any], tested: NDArray[np.int64], dataset: Dataset
-) -> NDArray[np.float64]:
-    """What a probe says that never listens: how common each class is in training."""
-    out = np.zeros((len(y), len(dataset.classes)))
-    for train, _, test in folds:
-        # In cross-validation the rows left out bias a fold against its own classes: count them in.
-        known = y[train] if len(folds) == 1 else y[np.concatenate([train, test])]
-        if known.ndim == 1:
-            known = np.eye(len(dataset.classes))[known]
-        out[test] = known.mean(0)
-    return out[tested]
 
 
 def _write_embeddings(

@@ -27,11 +27,14 @@ class Batch(NamedTuple):
         views: waveforms ``(V, B, 1, T)`` in [-1, 1].
         tracks: the number of each item's track ``(B,)``.
         clean: the views as they were before any augmentation, for targets; None if they still are.
+        labels: of each item, for methods that learn from them: class numbers ``(B,)``, or tags
+            ``(B, C)`` of 0 and 1, float32.
     """
 
     views: Tensor
     tracks: Tensor
     clean: Tensor | None = None
+    labels: Tensor | None = None
 
     @property
     def sound(self) -> Tensor:
@@ -40,7 +43,8 @@ class Batch(NamedTuple):
 
     def augmented(self, views: Tensor) -> Batch:
         """The same batch with altered views, that remembers how they were."""
-        return Batch(views, self.tracks, None if views is self.views else self.sound)
+        clean = None if views is self.views else self.sound
+        return Batch(views, self.tracks, clean, self.labels)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device; from pinned memory while the CPU goes on."""
@@ -52,7 +56,8 @@ class Batch(NamedTuple):
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         clean = None if self.clean is None else change(self.clean)
-        return Batch(change(self.views), change(self.tracks), clean)
+        labels = None if self.labels is None else change(self.labels)
+        return Batch(change(self.views), change(self.tracks), clean, labels)
 
 
 class Excerpts:
@@ -72,6 +77,7 @@ class Excerpts:
         ranks: how many processes there are; the batches do not depend on it.
         within: seconds of a stretch of the track, of a place of its own each time, that an item's
             crops are taken from; None for the whole track.
+        labels: a row for each track, if the method is to learn from them.
     """
 
     def __init__(
@@ -84,12 +90,13 @@ class Excerpts:
         rank: int = 0,
         ranks: int = 1,
         within: float | None = None,
+        labels: Tensor | None = None,
     ) -> None:
         short = int((pack.lengths < window).sum())
         if short or not len(pack):
             raise ValueError(f"{short} of {len(pack)} tracks are shorter than {window} samples")
         self.pack, self.window, self.batch, self.views, self.seed = pack, window, batch, views, seed
-        self.share, self.within = share(batch, rank, ranks), within
+        self.share, self.within, self.labels = share(batch, rank, ranks), within, labels
 
     def tracks(self, step: int) -> NDArray[np.int64]:
         """The track numbers ``(B,)`` of a step, of all processes."""
@@ -124,7 +131,9 @@ class Excerpts:
             for item, (track, start) in enumerate(zip(tracks, starts[view], strict=True)):
                 views[view, item, 0] = self.pack.read(int(track), int(start), self.window)
         waveforms = torch.from_numpy(views).to(torch.float32).div_(32767)
-        return Batch(waveforms, torch.from_numpy(tracks.copy()))
+        numbers = torch.from_numpy(tracks.copy())
+        labels = None if self.labels is None else self.labels[numbers]
+        return Batch(waveforms, numbers, labels=labels)
 
     def generators(self, step: int) -> list[list[torch.Generator]]:
         """A generator for each view and item of :meth:`at`, for all that augmentations draw."""

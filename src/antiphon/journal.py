@@ -115,6 +115,11 @@ class Journal:
         if shown:
             say(f"step {step}: {text}", "yellow")
 
+    def validation(self, step: int, values: dict[str, float]) -> None:
+        """Write what held-out tracks have shown: ``valid_loss`` and the like."""
+        named = {f"valid_{name}": value for name, value in values.items()}
+        self._write("valid", "valid", {"step": step, **named})
+
     def snapshot(self, step: int) -> None:
         """Write that the encoder was kept, and after how much training."""
         self._write("snapshot", None, {"step": step, "seconds": round(self.seconds, 3)})

@@ -1,4 +1,4 @@
-"""Starting several processes on this machine, and ending all when one fails."""
+"""Starting several processes on this machine, ending all when one fails; and Ctrl-C in each."""
 
 from __future__ import annotations
 
@@ -175,5 +175,25 @@ def _passing_on_interrupts(started: list[SpawnProcess]) -> Iterator[Callable[[],
     signal.signal(signal.SIGINT, pass_on)
     try:
         yield lambda: came
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def interrupted_between_steps() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C waits for the end of a step, so that a whole one is saved; twice stops at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
+
+    def ask(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        asked.set()
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
     finally:
         signal.signal(signal.SIGINT, before)

@@ -240,10 +240,10 @@ def _assemble(
     return Pack(sample_rate, found, reasons)
 
 
-def say_used(tracks: Pack, asked: int) -> None:
-    """Print how much there is of so many tracks, and why others were left out."""
-    hours = tracks.seconds / 3600
-    say(f"{len(tracks)} of {asked} tracks, {hours:.2f} hours at {tracks.sample_rate} Hz")
+def say_used(tracks: Pack, asked: int, aside: int = 0) -> None:
+    """Print how much there is of so many tracks, how many to stop by, and why others are out."""
+    hours, stop = tracks.seconds / 3600, f", {aside} for the validation loss" if aside else ""
+    say(f"{len(tracks)} of {asked} tracks, {hours:.2f} hours at {tracks.sample_rate} Hz{stop}")
     for skipped in tracks.skipped[:10]:
         say(f"skipped {skipped.track.id}: {skipped.reason}", "yellow")
     if len(tracks.skipped) > 10:

@@ -33,18 +33,6 @@ class Protocol:
     tested: NDArray[np.int64]
 
 
-def targets(dataset: Dataset, packed: Pack) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Class numbers ``(n,)`` or tags ``(n, c)``, and which tracks can be probed with."""
-    index = {name: number for number, name in enumerate(dataset.classes)}
-    if dataset.task == "multiclass":
-        y = np.array([index[t.labels[0]] if t.labels else -1 for t in packed.tracks])
-        return y, y >= 0
-    y = np.zeros((len(packed), len(index)), np.int64)
-    for number, track in enumerate(packed.tracks):
-        y[number, [index[label] for label in track.labels]] = 1
-    return y, np.ones(len(packed), bool)
-
-
 def divide(
     dataset: Dataset, packed: Pack, y: NDArray[np.int64], usable: NDArray[np.bool_], seeds: int
 ) -> Protocol:

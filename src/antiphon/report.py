@@ -35,6 +35,8 @@ METRICS = {
 _CURVES = {
     "loss": ("Loss", "what training makes small"),
     "accuracy": ("Accuracy in training", "how often the game is won; not a score of the encoder"),
+    "valid_loss": ("Validation loss", "of tracks not learned from; the best weights are kept"),
+    "valid_accuracy": ("Validation accuracy", "of single windows of those tracks"),
     "alignment": ("Alignment", "how far apart two crops of one track lie; small is good"),
     "uniformity": ("Uniformity", "the lower, the more evenly tracks are spread; 0 is collapse"),
     "effective_rank": ("Effective rank", "directions that are really used; 1 is collapse"),
@@ -92,7 +94,7 @@ def summary(run: Run) -> dict[str, Any]:
         "leaks": found.get("leaks", {}),
         "config": run.config,
         "data": _data(run.read("data.json")),
-        "curves": {"step": run.events("step"), "watch": run.events("watch")},
+        "curves": {name: run.events(name) for name in ("step", "watch", "valid")},
         "cost": _cost(run, start),
     }
     return json.loads(json.dumps(_finite(facts), default=str))
@@ -262,7 +264,8 @@ def _sweeps(scores: Sequence[Row], details: Sequence[Row]) -> list[Row]:
 def _curves(facts: Row) -> list[Row]:
     from antiphon.figures import curve, together
 
-    config, steps, looks = facts["config"], facts["curves"]["step"], facts["curves"]["watch"]
+    config, steps = facts["config"], facts["curves"]["step"]
+    looks = [*facts["curves"]["watch"], *facts["curves"]["valid"]]
     level = None
     if config.get("method", {}).get("class_path", "").endswith(".CLMR"):
         batch = config["train"]["batch"]
@@ -276,7 +279,7 @@ def _curves(facts: Row) -> list[Row]:
     until = max((event["step"] for event in [*steps, *looks]), default=0)
     found = []
     for name, (title, question) in {**_CURVES, **more}.items():
-        events = looks if any(name in event for event in looks) else steps
+        events = [event for event in looks if name in event] or steps
         about = f"{title} against the step: {question}"
         svg = curve(events, name, about, until, level if name == "loss" else None)
         last = next((e[name] for e in reversed(events) if e.get(name) is not None), None)
@@ -295,7 +298,8 @@ def _detail(detail: Row) -> Row:
     """A confusion matrix without its empty classes, or tags from the best ranked to the worst."""
     layer = detail.get("layer")
     where = "" if layer is None else f" of layer {layer}"
-    detail = {**detail, "named": f"{detail['probe']} probe{where}"}
+    who = "its own head" if detail["probe"] == "head" else f"{detail['probe']} probe"
+    detail = {**detail, "named": f"{who}{where}"}
     if "tags" in detail:
         tags = [{"name": name, **values} for name, values in detail["tags"].items()]
         tags.sort(key=lambda tag: -(tag["roc-auc-tag"] or 0))

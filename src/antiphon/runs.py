@@ -2,20 +2,23 @@
 
 ``config.yaml`` says how to repeat it, ``log.jsonl`` what happened, ``checkpoint`` continues it,
 ``encoder.safetensors`` is what was learned, ``snapshots`` holds what it was on the way,
-``data.json`` says what it was learned from, ``card.md`` says all this to a person. Reading any of
-them executes no code.
+``head.safetensors`` names the classes, if it learned from labels, ``data.json`` says what it was
+learned from, ``card.md`` says all this to a person. Reading any of them executes no code.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 import yaml
+from torch import Tensor, nn
 
 from antiphon.configured import build
 from antiphon.encoders import Encoder
@@ -99,6 +102,21 @@ class Run:
         """Write the encoder as it is; atomically."""
         write_atomically(self.folder / "encoder.safetensors", _weights(encoder))
 
+    def save_head(self, head: nn.Module, task: str, classes: Sequence[str]) -> None:
+        """Write what names the classes of embeddings, and which those are; atomically."""
+        about = {"task": task, "classes": json.dumps(list(classes), ensure_ascii=False)}
+        write_atomically(self.folder / "head.safetensors", _weights(head, about))
+
+    def read_head(self) -> tuple[dict[str, Tensor], str, tuple[str, ...]] | None:
+        """The weights of the head, its task and its classes; None if the run learned no labels."""
+        path = self.folder / "head.safetensors"
+        if not path.exists():
+            return None
+        with safetensors.safe_open(path, "pt") as file:
+            about = file.metadata()
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return weights, about["task"], tuple(json.loads(about["classes"]))
+
     def save_snapshot(self, step: int, encoder: Encoder) -> None:
         """Keep the encoder as it is after a step."""
         path = self._snapshot(step)
@@ -165,7 +183,6 @@ class Run:
         return encoder.eval().requires_grad_(False)
 
 
-def _weights(encoder: Encoder) -> bytes:
-    return safetensors.torch.save(
-        {name: tensor.contiguous().cpu() for name, tensor in encoder.state_dict().items()}
-    )
+def _weights(module: nn.Module, about: dict[str, str] | None = None) -> bytes:
+    tensors = {name: tensor.contiguous().cpu() for name, tensor in module.state_dict().items()}
+    return safetensors.torch.save(tensors, about)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,20 @@ MODELS = ("pretrained", "random-init", "log-mel", "mfcc", "majority")
 LAYER, WEIGHTED_SUM = "{}, layer {}", "{}, weighted sum"
 """What a sweep over layers adds, of the run's encoder and of the untrained one: each layer before
 the output, and all of them, weighed."""
+
+
+class Replicated:
+    """A metric's mean over the seeds or repeats, as a function of the rows that count."""
+
+    def __init__(
+        self, function: Callable[..., Any], y: NDArray[Any], p: NDArray[np.float64]
+    ) -> None:
+        self.function, self.y, self.p = function, y, p
+
+    def __call__(self, rows: NDArray[np.int64]) -> Any:
+        """Of these rows."""
+        scores = [self.function(self.y[rows], p[rows]) for p in self.p]
+        return type(scores[0])(float(np.mean([s.value for s in scores])), scores[0].skipped)
 
 
 def score_rows(

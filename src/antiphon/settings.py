@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from antiphon.configured import describe
 from antiphon.datasets import names as dataset_names
-from antiphon.methods import Method
+from antiphon.methods import Classifier, Contrastive, Method
+from antiphon.optim import Optim
 from antiphon.runs import Run
 
 # What may be another when a run goes on: where and how fast, not what is computed.
@@ -43,6 +44,9 @@ class Train:
         checkpoint_minutes: time between checkpoints; a kill costs at most this.
         log_every: steps between lines in the log.
         watch_every: steps between looks at the representation for signs of collapse.
+        validate_every: steps between looks at the validation loss, of methods that learn from
+            labels; the run ends with the best weights seen. It is of the data set's ``valid``
+            split, or else of a tenth of the training tracks, by groups. 0 for none.
         snapshots: how many times the encoder is kept as it is then, at equal distances along the
             run; the last one is the end.
         tensorboard: also write TensorBoard's event files into the run (needs that extra).
@@ -62,6 +66,7 @@ class Train:
     checkpoint_minutes: float = 10.0
     log_every: int = 10
     watch_every: int = 250
+    validate_every: int = 250
     snapshots: int = 0
     tensorboard: bool = False
 
@@ -69,6 +74,11 @@ class Train:
         for name in ("steps", "accumulate", "devices", "log_every", "watch_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be at least 1, got {getattr(self, name)}")
+        if self.validate_every < 0:
+            raise ValueError(
+                f"train.validate_every must be at least 1, or 0 for never, got "
+                f"{self.validate_every}"
+            )
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"train.chunk must be at least 1, or null, got {self.chunk}")
         if self.batch < 2:
@@ -91,12 +101,32 @@ class Train:
         return [round(self.steps * n / self.snapshots) for n in range(1, self.snapshots + 1)]
 
 
+def check_fit(method: Method, optim: Optim, train: Train) -> None:
+    """Refuse settings that are not for this method.
+
+    Raises:
+        ValueError: says what they are for.
+    """
+    if train.chunk and not isinstance(method, Contrastive):
+        raise ValueError(
+            f"train.chunk is for methods that project items and then compare them; "
+            f"{type(method).__name__} does not"
+        )
+    validated = isinstance(method, Classifier) and train.validate_every
+    if optim.schedule == "plateau" and not validated:
+        raise ValueError(
+            "optim.schedule plateau goes by the validation loss, which takes a method that learns "
+            "from labels, and a train.validate_every that is not 0"
+        )
+
+
 def without_encoder(method: Method) -> dict[str, Any]:
     """A method's description; its encoder has one of its own."""
     described = describe(method)
     kept = {name: value for name, value in described["init_args"].items() if name != "encoder"}
     if method.teacher_run is not None:
-        kept["teacher"] = str(Path(method.teacher_run).expanduser().resolve())
+        whole = str(Path(method.teacher_run).expanduser().resolve())
+        kept |= {name: whole for name in ("teacher", "start") if name in kept}
     return {"class_path": described["class_path"], "init_args": kept}
 
 
@@ -120,7 +150,7 @@ def check_same(run: Run, config: dict[str, Any], defaults: dict[str, Any]) -> No
     Args:
         run: the one that is there.
         config: what is asked for.
-        defaults: of ``train``, for settings that are younger than the run.
+        defaults: of ``train`` and ``optim``, for settings that are younger than the run.
 
     Raises:
         ValueError: it has another configuration; says what differs.
@@ -130,8 +160,10 @@ def check_same(run: Run, config: dict[str, Any], defaults: dict[str, Any]) -> No
     differ = []
     for key in sorted({*config, *run.config}):
         old, new = run.config.get(key), config.get(key)
+        if key in defaults and old is not None:
+            old = {**defaults[key], **old}
         if key == "train":
-            old = {k: v for k, v in {**defaults, **(old or {})}.items() if k not in _MAY_CHANGE}
+            old = {k: v for k, v in (old or {}).items() if k not in _MAY_CHANGE}
             new = {k: v for k, v in (new or {}).items() if k not in _MAY_CHANGE}
         if old != new:
             differ.append(f"  {key}: it has {old}, you ask for {new}")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -29,14 +26,17 @@ from antiphon.excerpts import Batch, Excerpts, share, step_seed
 from antiphon.files import check_writable
 from antiphon.gradcache import two_passes
 from antiphon.journal import Journal
-from antiphon.launch import launch
-from antiphon.methods import Contrastive, Method
+from antiphon.labels import label_tensor
+from antiphon.launch import interrupted_between_steps, launch
+from antiphon.lessons import name_classes, teach, validation_tracks
+from antiphon.methods import Classifier, Method
 from antiphon.norm import make_global
 from antiphon.optim import Optim
 from antiphon.pack import pack, say_used
 from antiphon.progress import bar, say
 from antiphon.runs import Run
-from antiphon.settings import Train, check_same, plain, whole_path, without_encoder
+from antiphon.settings import Train, check_fit, check_same, plain, whole_path, without_encoder
+from antiphon.validate import Validation
 
 _SETTLED = 5000  # steps, or a tenth of them all, after which a method may complain
 _PREPARE = 0x9E3779B9  # excerpts that are looked at beforehand are others than those of step 0
@@ -89,11 +89,7 @@ def pretrain(
     """
     arguments = {**locals()}
     augment, optim, train = augment or Chain(), optim or Optim(), train or Train()
-    if train.chunk and not isinstance(method, Contrastive):
-        raise ValueError(
-            f"train.chunk is for methods that project items and then compare them; "
-            f"{type(method).__name__} does not"
-        )
+    check_fit(method, optim, train)
     if train.devices > 1 and not distributed.started():
         share(train.batch, 0, train.devices)
         check_devices(train.device, train.devices)
@@ -102,11 +98,14 @@ def pretrain(
     share(train.batch, distributed.rank(), distributed.world_size())  # refuses what it can't share
     first = distributed.rank() == 0
     progress = progress and first
-    dataset = open_dataset(data, labels)
-    split = split or ("train" if "train" in dataset.splits else "all")
-    dataset = dataset.split(split)
+    whole = open_dataset(data, labels)
+    split = split or ("train" if "train" in whole.splits else "all")
+    dataset = whole.split(split)
     encoder = method.encoder
     run = Run(out)
+    learns_labels = isinstance(method, Classifier)
+    if isinstance(method, Classifier):
+        dataset = name_classes(method, dataset, run, seed)
     config = {
         "data": whole_path(data) if isinstance(data, str) else dataset.name,
         "labels": labels,
@@ -119,7 +118,7 @@ def pretrain(
         "train": asdict(train),
     }
     if (run.folder / "config.yaml").exists():
-        check_same(run, config, asdict(Train()))
+        check_same(run, config, {"train": asdict(Train()), "optim": plain(asdict(Optim()))})
         if run.finished:
             if first and not (run.folder / "card.md").exists():  # killed in its very last moment
                 (run.folder / "card.md").write_text(card(run), encoding="utf-8")
@@ -127,42 +126,33 @@ def pretrain(
                 say(f"{run.folder}: this run is complete already")
             return run
     check_writable(run.folder)
-    teacher = _teach(method, run)
+    sheet = teach(method, run)
     tracks = pack(dataset, encoder.sample_rate, cache, encoder.seconds, progress=progress)
+    validation = None
+    if learns_labels and train.validate_every:
+        tracks, aside = validation_tracks(tracks, dataset, whole, run, seed, cache, encoder.seconds)
+        sheet["valid"] = {t.id: d for t, d in zip(aside.tracks, aside.digests, strict=True)}
+        known = label_tensor(dataset, aside)
+        validation = Validation(aside, known, encoder.window, train.batch, optim.plateau())
     if (run.folder / "checkpoint").exists():  # files that came since then wait for the next run
         tracks = tracks.only(run.tracks)
     if progress:
-        say_used(tracks, len(dataset))
+        say_used(tracks, len(dataset), len(sheet.get("valid", ())))
     if len(tracks) < 2 <= method.views:
         raise ValueError(
             f"{type(method).__name__} tells tracks apart, and there is only one here: give it a "
             "folder of several, or a table that cuts a long recording into parts (start, seconds)"
         )
-    shared = distributed.rank(), distributed.world_size(), train.within
+    truth = label_tensor(dataset, tracks) if learns_labels else None
+    shared = distributed.rank(), distributed.world_size(), train.within, truth
     excerpts = Excerpts(tracks, encoder.window, train.batch, method.views, seed, *shared)
     distributed.barrier()  # nobody writes before all have looked
     if first:
         run.write_config(config)
-        run.write("data.json", data_sheet(dataset, tracks) | teacher)
-    _Loop(run, method, augment, optim, train, excerpts, progress).run_to_end()
+        run.write("data.json", data_sheet(dataset, tracks) | sheet)
+    _Loop(run, method, augment, optim, train, excerpts, validation, progress).run_to_end()
     distributed.barrier()
     return run
-
-
-def _teach(method: Method, run: Run) -> dict[str, Any]:
-    """Give a method its teacher, if it wants one; returns which it was, for ``data.json``."""
-    if method.teacher_run is None:
-        return {}
-    teacher = Run.open(method.teacher_run)
-    method.teach(teacher.encoder())
-    found = {"run": str(teacher.folder.resolve()), "hash": teacher.digest}
-    known = run.read("data.json", {}).get("teacher", found)
-    if known["hash"] != found["hash"]:
-        raise ValueError(
-            f"the teacher {method.teacher_run} is another one than when {run.folder} was begun: "
-            "put back the weights it had, or choose another --out"
-        )
-    return {"teacher": found}
 
 
 @dataclass
@@ -175,6 +165,7 @@ class _Loop:
     optim: Optim
     train: Train
     excerpts: Excerpts
+    validation: Validation | None
     progress: bool
     step: int = 0
     suspicious: int = 0
@@ -202,6 +193,8 @@ class _Loop:
             self.method.load_state_dict(state["method"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.step, self.warned = state["step"], bool(self.run.events("warning"))
+            if self.validation:
+                self.validation.load_state_dict(state["validation"])
         if train.compile:
             compile_encoder(self.method.encoder, self.fabric.device, self.progress)
         clips = train.batch * train.accumulate * self.method.views
@@ -217,8 +210,12 @@ class _Loop:
         multiplying = float32_products(self.fabric.device, train.tf32)
         with closing(self.journal), multiplying, keeping_memory():
             self._all_steps()
+            if self.validation:
+                self.validation.restore(self.method)
+                if self._ended and self.progress:
+                    say(f"{self.step} steps: the validation loss falls no more")
             self._save()
-            self.journal.end(train.steps)
+            self.journal.end(self.step)
         if distributed.rank() == 0:
             (self.run.folder / "card.md").write_text(card(self.run), encoding="utf-8")
 
@@ -241,10 +238,10 @@ class _Loop:
         with (
             ThreadPoolExecutor(1) as ahead,
             bar("training", self.train.steps, self.progress, done=self.step) as advance,
-            _interrupted_between_steps() as interrupted,
+            interrupted_between_steps() as interrupted,
         ):
             coming = ahead.submit(self._batches, self.step)
-            while self.step < self.train.steps:
+            while self.step < self.train.steps and not self._ended:
                 with self.journal.timing("waiting"):
                     batches = coming.result()
                 if self.step + 1 < self.train.steps:
@@ -273,7 +270,7 @@ class _Loop:
 
     def _one_step(self, batches: list[tuple[Batch, list[list[torch.Generator]]]]) -> None:
         torch.manual_seed(step_seed(self.excerpts.seed, self.step, distributed.rank()))
-        rate = self.optim.rate(self.step, self.train.steps, self.train.batch)
+        rate = self._rate(self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.model.train()
@@ -310,14 +307,17 @@ class _Loop:
         """Log and look, when it is time; returns what the progress line should say."""
         last = self.step == self.train.steps
         if self.step % self.train.log_every == 0 or self.step == 1 or last:
-            rate = self.optim.rate(self.step - 1, self.train.steps, self.train.batch)
-            values = self.journal.step(self.step, rate)
+            values = self.journal.step(self.step, self._rate(self.step - 1))
             speed = values["clips_per_second"]
             self.note = f"loss {values['loss']:.3f} · {speed:.0f} clips/s"
             self._stop_if_spoilt(values)
             self._warn(values)
         if self.step % self.train.watch_every == 0 or last:
             self._watch()
+            if isinstance(self.method, Classifier):  # few classes need few directions
+                self.suspicious = 0
+        if self.validation and (self.step % self.train.validate_every == 0 or last):
+            self._validate(self.validation)
         if self.step in self.snapshot_steps:
             self._keep_snapshot()
         return self.note
@@ -354,6 +354,19 @@ class _Loop:
                 f"{values['effective_rank']:.2f}). Try a lower --optim.lr, {self.method.advice}."
             )
 
+    def _rate(self, step: int) -> float:
+        rate = self.optim.rate(step, self.train.steps, self.train.batch)
+        return rate * self.validation.scale if self.validation else rate
+
+    @property
+    def _ended(self) -> bool:
+        return self.validation is not None and self.validation.ended
+
+    def _validate(self, validation: Validation) -> None:
+        autocast = self.fabric.autocast()
+        values = validation.look(self.method, self.optimiser, self.fabric.device, autocast)
+        self.journal.validation(self.step, values)
+
     def _embed(self, views: Tensor) -> Tensor:
         with self.fabric.autocast():
             return self.method.encoder.embed(views.to(self.fabric.device))
@@ -374,25 +387,8 @@ class _Loop:
                 "optimiser": self.optimiser.state_dict(),
                 "step": self.step,
                 "seconds": self.journal.seconds,
+                "validation": self.validation.state_dict() if self.validation else None,
             }
+            if isinstance(self.method, Classifier):
+                self.run.save_head(self.method.head, self.method.task, self.method.classes)
             self.run.save_checkpoint(state, self.method.encoder)
-
-
-@contextmanager
-def _interrupted_between_steps() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C waits for the end of a step, so that a whole one is saved; twice stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
-    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
-
-    def ask(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGINT, before)
-        asked.set()
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -19,9 +19,8 @@ NAMES = {
 _HEADLINES = {
     "map": "excerpts of one track find each other with a mean average precision of {value} %",
     "recall@1": "this encoder finds the same track again in {value} % of cases",
-    "accuracy": "a {probe} probe on this encoder names the right class in {value} % of cases",
-    "roc-auc-tag": "a {probe} probe on this encoder ranks a tag's tracks first in {value} % of "
-    "pairs",
+    "accuracy": "{who} names the right class in {value} % of cases",
+    "roc-auc-tag": "{who} ranks a tag's tracks first in {value} % of pairs",
 }
 
 
@@ -68,7 +67,9 @@ def _sentence(row: Row) -> str:
             f"On {row['tracks']} tracks of {row['dataset']}, {row['heard']} of which it was "
             "pre-trained on (which flatters it), "
         )
-    text = _HEADLINES[row["metric"]].format(value=_points(row["value"]), probe=row["probe"])
+    own = row["probe"] == "head"
+    who = "its own head" if own else f"a {row['probe']} probe on this encoder"
+    text = _HEADLINES[row["metric"]].format(value=_points(row["value"]), who=who)
     if row["low"] is not None:
         text += f" (95 % interval {_points(row['low'])} to {_points(row['high'])})"
     by_name = {d["against"]: d for d in row["paired"]}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from antiphon.configured import Configured, build, describe, discover
 
-Pooling = Literal["mean", "mean+std"]
+Pooling = Literal["mean", "mean+std", "mean+max"]
 Layer = int | Literal["all"]
 
 
@@ -96,7 +96,7 @@ class Encoder(nn.Module, Configured, ABC):
         Raises:
             ValueError: there is no such layer.
         """
-        times = 2 if self.pooling == "mean+std" else 1
+        times = 1 if self.pooling == "mean" else 2
         if self.layer in (None, -1):
             return [times * self.dim]
         frozen = copy.deepcopy(self).eval() if self.training else self
@@ -180,10 +180,12 @@ class MaskableEncoder(ContextEncoder, ABC):
 
 
 def pool(frames: Tensor, how: Pooling) -> Tensor:
-    """Mean over time, or mean and deviation side by side: ``(B, F, D) -> (B, D or 2D)``."""
-    if how == "mean":
-        return frames.mean(1)
+    """Mean over time, alone or beside deviation or maximum: ``(B, F, D) -> (B, D or 2D)``."""
     mean = frames.mean(1)
+    if how == "mean":
+        return mean
+    if how == "mean+max":
+        return torch.cat([mean, frames.amax(1)], 1)
     deviation = ((frames - mean[:, None]).square().mean(1) + 1e-6).sqrt()
     return torch.cat([mean, deviation], 1)
 

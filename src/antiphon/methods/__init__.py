@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from antiphon.configured import Configured, discover
+from antiphon.datasets import Task
 from antiphon.encoders import ContextEncoder, Encoder
 from antiphon.excerpts import Batch
 
@@ -61,7 +62,7 @@ class Method(nn.Module, Configured, ABC):
     def teach(self, teacher: Encoder) -> None:
         """Take the encoder that ``teacher_run`` names, in eval mode; comes before :meth:`prepare`.
 
-        It is no part of the method's weights.
+        It is no part of the method's weights; what is copied from it may be.
 
         Raises:
             ValueError: it can't teach this encoder, or this method takes no teacher.
@@ -107,6 +108,36 @@ class Contrastive(Method):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Compare the projections of the batch."""
         return self.compare(self.project(batch.views), batch.tracks)
+
+
+class Classifier(Method):
+    """A method that learns from labels, ``batch.labels``; data without any is refused.
+
+    Attributes:
+        head: from embeddings to logits ``(B, C)``; it is kept beside the encoder.
+        task: "multiclass" or "multilabel".
+        classes: in the order of the logits.
+    """
+
+    head: nn.Module
+    task: Task = "none"
+    classes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def set_classes(self, task: Task, classes: Sequence[str]) -> None:
+        """Make the head, and remember what it names; comes before weights are loaded.
+
+        Args:
+            task: "multiclass" or "multilabel".
+            classes: in the order of the columns of labels.
+
+        Raises:
+            ValueError: there are none.
+        """
+
+    @abstractmethod
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Of each class ``(B, C)``, of waveforms ``(B, 1, T)``."""
 
 
 def at_least(least: float, **arguments: float) -> None:

@@ -6,6 +6,7 @@ A recipe is a ``.yaml`` file of this package; its existence is enough. A recipe 
 
 from __future__ import annotations
 
+import json
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from antiphon.encoders import names as encoder_names
 from antiphon.methods import names as method_names
 from antiphon.optim import Optim
 from antiphon.options import Parser
+from antiphon.runs import Run
 from antiphon.train import Train, pretrain
 
 FOLDER = Path(__file__).parent
@@ -55,12 +57,14 @@ def training_arguments(words: Sequence[str], prog: str | None = None) -> dict[st
     """The arguments of ``pretrain`` that a command line stands for, ready to be used.
 
     Whatever the order of the words, a recipe gives way to a config file, and both to the rest. The
-    initial weights are drawn from the seed.
+    initial weights are drawn from the seed. A run that starts from another one has its encoder,
+    unless one is said.
     """
     recipe, rest = take(list(words), "--recipe")
     config_file, rest = take(rest, "--config")
     if config_file:
         _refuse_imported(Path(config_file).expanduser())
+    rest = [*_encoder_of_the_start(rest), *rest]
     parser = training_parser(recipe, prog)
     given = parser.parse_args([*(["--config", config_file] if config_file else []), *rest])
     if given.encoder is None:
@@ -87,6 +91,14 @@ def _refuse_imported(config_file: Path) -> None:
             f"`antiphon embed {run} DATA --out T.parquet`), or have a new encoder learn from them: "
             f"--recipe hubert --method.teacher {run}"
         )
+
+
+def _encoder_of_the_start(words: list[str]) -> list[str]:
+    """The option that gives a fine-tuned run the encoder of the one it starts from."""
+    start, rest = take(words, "--method.start")
+    if start in (None, "null") or take(rest, "--encoder")[0]:
+        return []
+    return [f"--encoder={json.dumps(Run.open(str(start)).config['encoder'])}"]
 
 
 def take(words: list[str], option: str) -> tuple[str | None, list[str]]:

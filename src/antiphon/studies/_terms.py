@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from antiphon.datasets import Dataset
-from antiphon.evaluate import ProbeName
+from antiphon.probing import ProbeName
 from antiphon.recipes import recipe
 from antiphon.runs import Run
 from antiphon.scores import splits_name

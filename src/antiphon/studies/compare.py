@@ -41,7 +41,8 @@ def compare(
         data: a folder, a table, ``demo``, or anything that ``antiphon data`` takes.
         out: the study's folder, with a run of each recipe in it.
         budget: training of each recipe: 90s, 10m, 2h, or 600 steps, 30 epochs.
-        recipes: which ones; default all whose names end in -small, and demo, which is CLMR.
+        recipes: which ones; default all that take no labels of those whose names end in -small,
+            and demo, which is CLMR.
         points: how often each encoder is scored on its way, at equal distances; the end is one.
         terms: what all studies have in common, see :class:`~antiphon.studies._terms.Terms`.
 
@@ -51,10 +52,15 @@ def compare(
     Raises:
         ValueError: no such recipe or budget, the folder holds another study, or all methods fail.
     """
-    chosen = recipes or [n for n in recipe_names() if n.endswith("-small") or n == "demo"]
+    chosen = recipes or [n for n in recipe_names() if _is_default(n)]
     entries = [Entry(name, name) for name in chosen]
     shared = Terms(data, budget, points, **terms)
     return hold("compare", entries, shared, out, _page, kind="method", key="recipe")
+
+
+def _is_default(name: str) -> bool:
+    without_labels = not name.startswith("supervised")
+    return (name.endswith("-small") and without_labels) or name == "demo"
 
 
 def _page(standing: Standing) -> Page:

@@ -102,7 +102,7 @@ class Contrastive(Worker):
 
     def __init__(self, encoder: Encoder, out: int = 128, temperature: float = 0.5) -> None:
         super().__init__()
-        width = encoder.dim * (2 if encoder.pooling == "mean+std" else 1)
+        width = encoder.dim * (1 if encoder.pooling == "mean" else 2)
         self.pooling, self.temperature = encoder.pooling, temperature
         self.projector = nn.Sequential(
             nn.Linear(width, width, bias=False), nn.ReLU(), nn.Linear(width, out, bias=False)
