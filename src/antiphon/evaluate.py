@@ -108,7 +108,7 @@ def probe(
     widths = encoder.widths()
     retrieval_seconds = max(retrieval_seconds, encoder.seconds)  # the same for all models
     packed = pack(dataset, encoder.sample_rate, cache, progress=progress)
-    models = _models(encoder, run.config["seed"])
+    models = with_baselines(encoder, run.config["seed"])
     models["random-init"].pooling = encoder.pooling
     models["random-init"].layer = layer
     where = pick_device(device)
@@ -183,7 +183,8 @@ def probe(
     return rows
 
 
-def _models(encoder: Encoder, seed: int) -> dict[str, Encoder]:
+def with_baselines(encoder: Encoder, seed: int) -> dict[str, Encoder]:
+    """An encoder, its untrained self by a seed, and plain features: frozen, by name."""
     rate = encoder.sample_rate
     models: dict[str, Encoder] = {
         "pretrained": encoder,
