@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from antiphon import features, workers
+from antiphon.encoders.dieleman import Dieleman
 from antiphon.encoders.melcnn import MelCNN
 from antiphon.encoders.melpatch import MelPatch
 from antiphon.encoders.pase import PASE
+from antiphon.encoders.pons import Pons
 from antiphon.encoders.samplecnn import SampleCNN
 from antiphon.excerpts import Batch
 from antiphon.losses import nt_xent
@@ -261,6 +263,8 @@ def test_too_few_frames_are_refused(name):
     with pytest.raises(ValueError, match=f"{name}.*SampleCNN makes 1 of 2.592 s"):
         workers.make(name, SampleCNN(8000))
     workers.make("contrastive", SampleCNN(8000))
+    with pytest.raises(ValueError, match=f"{name}.*Dieleman makes 1 of 3 s"):
+        workers.make(name, Dieleman(filters=16))
 
 
 class TestPlaces:
@@ -272,6 +276,8 @@ class TestPlaces:
             MelCNN(seconds=6.0),
             MelPatch(patch=2, seconds=3.0),
             PASE(width=0.125),
+            Pons(8000, seconds=5.0),
+            Dieleman(8000, filters=16, stride=64, seconds=1.0),
             SampleCNN(22050, frames=81),
             SampleCNN(16000, frames=60),
             SampleCNN(16000, frames=20),

@@ -99,9 +99,20 @@ class Encoder(nn.Module, Configured, ABC):
         times = 1 if self.pooling == "mean" else 2
         if self.layer in (None, -1):
             return [times * self.dim]
-        frozen = copy.deepcopy(self).eval() if self.training else self
-        silence = torch.zeros(1, 1, self.window, device=next(self.state_tensors()).device)
+        frozen, silence = self._before_silence()
         return [times * frames.shape[-1] for frames in frozen._chosen(silence)]
+
+    @property
+    def window_frames(self) -> int:
+        """F, how many frames a window has; found with one of silence, unless known."""
+        frozen, silence = self._before_silence()
+        with torch.no_grad():
+            return frozen(silence).shape[1]
+
+    def _before_silence(self) -> tuple[Encoder, Tensor]:
+        """This encoder in eval mode, and a window of silence ``(1, 1, T)`` to ask it about."""
+        frozen = copy.deepcopy(self).eval() if self.training else self
+        return frozen, torch.zeros(1, 1, self.window, device=next(self.state_tensors()).device)
 
     @property
     def seconds(self) -> float:
@@ -132,6 +143,11 @@ class ContextEncoder(Encoder, ABC):
     def layers(self, x: Tensor) -> list[Tensor]:
         """Every layer of context, each ``(B, F, D)``."""
         return self.context(self.features(x))
+
+    @property
+    def window_frames(self) -> int:
+        """F, as many as there are local frames."""
+        return self.local_frames
 
     @property
     def local_frames(self) -> int:

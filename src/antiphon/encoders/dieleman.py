@@ -64,6 +64,8 @@ class Dieleman(Encoder):
                 f"a window of {self.window} samples leaves no frame after filters of {length} "
                 f"every {stride}: a longer --encoder.seconds, or a shorter --encoder.stride"
             )
+        heard = length + (_KERNEL + _POOL - 2) * (1 + _POOL) * stride + (frames - 1) * self.hop
+        self.offset = (heard - self.hop) / 2  # a frame is centred on all the samples it hears
         self.blocks = nn.ModuleList(
             [
                 nn.Sequential(nn.Conv1d(1, filters, length, stride), nn.ReLU()),

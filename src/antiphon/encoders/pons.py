@@ -10,6 +10,8 @@ from antiphon.encoders import Encoder, Pooling
 
 _FRONT = (64, 64, 64, 128, 128, 128, 256)
 _KERNEL, _SHORTEST = 7, 8  # of the back-end, in frames: what its first convolution and pool need
+# Samples that a frame hears, less what the residuals add on both sides alike.
+_HEARD = 3 + 4 * sum(3**n for n in range(1, 7)) + (_SHORTEST - 1) * 3**7
 
 
 class Pons(Encoder):
@@ -44,6 +46,7 @@ class Pons(Encoder):
         self.sample_rate, self.pooling = sample_rate, pooling
         self.window = round(seconds * sample_rate)
         self.hop, self.dim = 3**7 * 2, 512
+        self.offset = (_HEARD - self.hop) / 2  # a frame is centred on all the samples it hears
         if front_frames(self.window) < _SHORTEST:
             need = next(n for n in range(self.window, 3**9) if front_frames(n) == _SHORTEST)
             raise ValueError(

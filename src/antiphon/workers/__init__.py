@@ -7,7 +7,7 @@ and SPC draw from torch's generator on the CPU, and compare the items of their o
 from __future__ import annotations
 
 from antiphon import features
-from antiphon.encoders import ContextEncoder, Encoder
+from antiphon.encoders import Encoder
 from antiphon.workers.base import Worker
 from antiphon.workers.games import Contrastive, GlobalInfoMax, LocalInfoMax, TimeOrder
 from antiphon.workers.reconstruction import Error, Regression, Waveform
@@ -66,9 +66,7 @@ def make(
         worker = Regression(encoder, feature, hidden, error, context)
     else:
         raise ValueError(f"there is no worker {name!r}; there are: {', '.join(names())}")
-    count = encoder.window // encoder.hop
-    if isinstance(encoder, ContextEncoder):
-        count = encoder.local_frames
+    count = encoder.window_frames
     if count < worker.least:
         raise ValueError(
             f"the worker {name!r} needs {worker.least} frames of an excerpt, and "
