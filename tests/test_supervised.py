@@ -583,3 +583,9 @@ def test_two_processes_train_and_validate_as_one(tones, tmp_path):
     for a, b in zip(one.events("valid"), two.events("valid"), strict=True):
         assert a["valid_loss"] == pytest.approx(b["valid_loss"], rel=1e-4)
     torch.testing.assert_close(weights(two), weights(one), rtol=1e-3, atol=1e-4)
+
+
+def test_tracks_that_said_when_to_stop_count_as_heard(tmp_path):
+    run = Run(tmp_path)
+    run.write("data.json", {"tracks": {"a": "1"}, "valid": {"b": "2"}})
+    assert run.heard == {"1", "2"}

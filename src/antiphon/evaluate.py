@@ -207,8 +207,8 @@ def _by_layer(name: str, embedded: Embedded, widths: list[int]) -> dict[str, Emb
 
 
 def heard_by(run: Run, packed: Pack) -> NDArray[np.bool_]:
-    """Which tracks were pre-trained on: ``(tracks,)``."""
-    known = set(run.tracks.values())
+    """Which tracks were pre-trained on, or said when to stop: ``(tracks,)``."""
+    known = run.heard
     return np.array([digest in known for digest in packed.digests])
 
 

@@ -89,8 +89,8 @@ def head_rows(
         say(f"the run's own head has other classes than {dataset.name!r}: not scored", "yellow")
         return [], []
     tested = protocol.tested
-    known = {*run.tracks.values(), *run.read("data.json", {}).get("valid", {}).values()}
-    if seen := sum(packed.digests[number] in known for number in tested):
+    heard = run.heard
+    if seen := sum(packed.digests[number] in heard for number in tested):
         say(
             f"the run's own head is not scored: it has seen the labels of {seen} of the "
             f"{len(tested)} tested tracks",

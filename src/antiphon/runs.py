@@ -155,6 +155,14 @@ class Run:
         return self.read("data.json", {}).get("tracks", {})
 
     @property
+    def heard(self) -> set[str]:
+        """The content hashes of every track that had a part in the weights.
+
+        Those that were trained on, and those whose labels said when to stop.
+        """
+        return {*self.tracks.values(), *self.read("data.json", {}).get("valid", {}).values()}
+
+    @property
     def digest(self) -> str:
         """A hash of the encoder's weights: what embeddings name as their model."""
         content = (self.folder / "encoder.safetensors").read_bytes()
