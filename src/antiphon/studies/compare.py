@@ -67,26 +67,29 @@ def _page(standing: Standing) -> Page:
     rows, drawn = standing.rows, standing.done
     found = (key for c in drawn.values() for key in c["points"][-1]["scores"])
     keys = sorted(set(found), key=order)
+    scores = [
+        column
+        for number, key in enumerate(keys)
+        for column in (
+            Column(key, title(key), "score", brief=not number),
+            Column(f"{key} minus random-init", "minus random-init", "difference", brief=not number),
+        )
+    ]
+    by = f", by {title(keys[0])}" if keys else ""
     columns = [
         Column("recipe", "Recipe", link="{recipe}/report.html", brief=True),
-        Column("method", "Method"),
-        Column("encoder", "Encoder"),
-        Column("parameters", "Parameters"),
+        Column("verdict", f"Verdict{by}", note="failed", brief=True),
+        *scores[:2],
         Column("steps", "Steps", brief=True),
         Column("seconds", "Seconds", brief=True),
         Column("loss at init", "Loss at init"),
         Column("loss at end", "at the end"),
         Column("effective rank", "Effective rank at the end"),
+        Column("method", "Method"),
+        Column("encoder", "Encoder"),
+        Column("parameters", "Parameters"),
+        *scores[2:],
     ]
-    for key in keys:
-        main = key == keys[0]
-        gain = f"{key} minus random-init"
-        columns += [
-            Column(key, title(key), "score", brief=main),
-            Column(gain, "minus random-init", "difference", brief=main),
-        ]
-    by = f", by {title(keys[0])}" if keys else ""
-    columns.insert(1, Column("verdict", f"Verdict{by}", note="failed", brief=True))
     best = [row["recipe"] for row in rows if row["verdict"] == VERDICTS["more"]]
     lead = (
         f"Trained for {standing.budget} each on {standing.dataset.name}, {len(best)} of "
