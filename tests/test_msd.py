@@ -195,7 +195,7 @@ def test_artists_are_groups_if_they_are_known(previews, capsys):
     assert msd.load(str(previews)).straddling() == {"Anne\u2028 B": ("test", "train", "valid")}
     soundfile.write(previews / "6/0/6010476.clip.mp3", np.zeros(22050 * 4), 22050)
     assert cli.main(["data", f"msd:{previews}"]) == 0
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     for words in ("4 in 1 groups", "22050 Hz: 1", "train: 2, valid: 1, test: 1", "Hip-Hop"):
         assert words in printed
 

@@ -127,19 +127,26 @@ def _first_failure(started: list[SpawnProcess], heard: Connection) -> BaseExcept
         ready = wait([*(process.sentinel for process in running), heard])
         if heard.poll():
             try:
-                return pickle.loads(heard.recv_bytes())
+                failure: BaseException = pickle.loads(heard.recv_bytes())
             except EOFError:  # all are about to end
                 ready = [process.sentinel for process in running]
+            else:  # those that are left say that the connection to a dead one is lost
+                killed = next((p for p in started if (p.exitcode or 0) < 0), None)
+                return _death(killed, started) if killed else failure
         for process in [p for p in running if p.sentinel in ready]:
             process.join()
             running.remove(process)
             if process.exitcode:
-                return ProcessDied(
-                    f"process {started.index(process)} of {len(started)} has died (exit status "
-                    f"{process.exitcode}; -9 is mostly for want of memory; a script needs `if "
-                    "__name__ == '__main__':` around what it calls)"
-                )
+                return _death(process, started)
     return None
+
+
+def _death(process: SpawnProcess, started: list[SpawnProcess]) -> ProcessDied:
+    return ProcessDied(
+        f"process {started.index(process)} of {len(started)} has died (exit status "
+        f"{process.exitcode}; -9 is mostly for want of memory; a script needs `if "
+        "__name__ == '__main__':` around what it calls)"
+    )
 
 
 def _end(started: list[SpawnProcess], grace: float) -> None:
