@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
+from antiphon.chain import Chain
+from antiphon.datasets import Dataset
 from antiphon.encoders import Encoder
 from antiphon.encoders.convgru import ConvGRU
 from antiphon.encoders.melpatch import MelPatch
@@ -14,6 +18,11 @@ from antiphon.encoders.recurrent import Recurrent
 from antiphon.encoders.transformer import Transformer
 from antiphon.excerpts import Batch
 from antiphon.methods import Classifier, Method
+from antiphon.methods.clmr import CLMR
+from antiphon.optim import Optim
+from antiphon.runs import Run
+from antiphon.settings import Train
+from antiphon.train import pretrain
 
 _SMALL = {
     ConvGRU: {"channels": 32, "dim": 16, "seconds": 1.0},
@@ -27,6 +36,20 @@ _SMALL = {
 def small_encoder(kind: type[Encoder]) -> Encoder:
     """With default arguments where those are small already."""
     return kind(**_SMALL.get(kind, {}))
+
+
+def contrasted(data: Dataset, folder: Path, steps: int) -> Run:
+    """A small run that has learned to tell tracks apart."""
+    torch.manual_seed(0)
+    return pretrain(
+        data,
+        folder,
+        CLMR(MelPatch(8000, bands=32, dim=64, depth=1, seconds=1.0), temperature=0.2),
+        Chain("none"),
+        Optim("adamw", lr=3e-3, schedule="cosine"),
+        Train(steps=steps, batch=8),
+        progress=False,
+    )
 
 
 def encoder_for(kind: type[Method]) -> Encoder:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from small import contrasted
 
 from antiphon import cli
 from antiphon.chain import Chain
@@ -28,16 +29,7 @@ from antiphon.windows import pack_windows, vectors
 @pytest.fixture(scope="module")
 def run(tones, tmp_path_factory):
     """Trained on ten tracks long enough to tell tracks apart."""
-    torch.manual_seed(0)
-    return pretrain(
-        tones,
-        tmp_path_factory.mktemp("runs") / "tones",
-        CLMR(MelPatch(8000, bands=32, dim=64, depth=1, seconds=1.0), temperature=0.2),
-        Chain("none"),
-        Optim("adamw", lr=3e-3, schedule="cosine"),
-        Train(steps=120, batch=8),
-        progress=False,
-    )
+    return contrasted(tones, tmp_path_factory.mktemp("runs") / "tones", steps=120)
 
 
 def pick(rows, **wanted):

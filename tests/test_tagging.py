@@ -14,22 +14,18 @@ import safetensors.torch
 import soundfile
 import torch
 from conftest import RATE, tone_mixture
+from small import contrasted
 
 import antiphon
 from antiphon import cli, saved
-from antiphon.chain import Chain
 from antiphon.datasets import Dataset, Track
-from antiphon.encoders.melpatch import MelPatch
 from antiphon.evaluate import probe
 from antiphon.labels import targets
-from antiphon.methods.clmr import CLMR
-from antiphon.optim import Optim
 from antiphon.pack import pack
 from antiphon.probes import make_probe
 from antiphon.protocol import divide
 from antiphon.runs import Run
 from antiphon.tagging import tag
-from antiphon.train import Train, pretrain
 from antiphon.windows import file_windows
 
 QUICK = {"seeds": 1, "resamples": 50, "retrieval_seconds": 2.0, "progress": False}
@@ -37,16 +33,7 @@ QUICK = {"seeds": 1, "resamples": 50, "retrieval_seconds": 2.0, "progress": Fals
 
 @pytest.fixture(scope="module")
 def trained(tones, tmp_path_factory) -> Run:
-    torch.manual_seed(0)
-    return pretrain(
-        tones,
-        tmp_path_factory.mktemp("runs") / "tones",
-        CLMR(MelPatch(8000, bands=32, dim=64, depth=1, seconds=1.0), temperature=0.2),
-        Chain("none"),
-        Optim("adamw", lr=3e-3, schedule="cosine"),
-        Train(steps=60, batch=8),
-        progress=False,
-    )
+    return contrasted(tones, tmp_path_factory.mktemp("runs") / "tones", steps=60)
 
 
 @pytest.fixture(scope="module")

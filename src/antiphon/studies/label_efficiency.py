@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -168,16 +167,12 @@ class _Arms:
     def _with_valid(self) -> Dataset:
         """A tenth of the training tracks set aside, whole groups, to stop all by."""
         learning = self.dataset.split("train")
-        packed = self.packed.only(
-            {
-                track.id: digest
-                for track, digest in zip(self.packed.tracks, self.packed.digests, strict=True)
-                if track.id in set(learning.splits["train"])
-            }
-        )
+        ids = set(learning.splits["train"])
+        pairs = zip(self.packed.tracks, self.packed.digests, strict=True)
+        packed = self.packed.only({t.id: digest for t, digest in pairs if t.id in ids})
         rest, aside = set_aside(packed, learning, self.terms.seed)
-        ids = {"train": rest, "valid": aside}
-        found = {name: tuple(track.id for track in part.tracks) for name, part in ids.items()}
+        parts = {"train": rest, "valid": aside}
+        found = {name: tuple(track.id for track in part.tracks) for name, part in parts.items()}
         return replace(self.dataset, splits={**self.dataset.splits, **found})
 
     def pack(self, rate: int) -> Pack:
@@ -201,7 +196,8 @@ class _Arms:
         said: dict[str, list[NDArray[np.float64]]] = {arm: [] for arm in _ARMS}
         for seed, ids in enumerate(chosen):
             splits = {**self.dataset.splits, "train": tuple(ids)}
-            few = replace(self.dataset, name=f"{self.dataset.name}-{_hash(ids)}", splits=splits)
+            few = replace(self.dataset, splits=splits)
+            few = replace(few, name=f"{few.name}-{few.splits_hash}")
             for arm in _ARMS:
                 said[arm].append(self._once(arm, few, seed))
         row: Row = {
@@ -341,7 +337,3 @@ def _curves(rows: Sequence[Row], metric: str) -> Figure:
         title(metric),
         lines,
     )
-
-
-def _hash(ids: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:8]

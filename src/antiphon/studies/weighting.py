@@ -95,7 +95,8 @@ def by_kind(workers: Sequence[str]) -> dict[str, float]:
     {'log-mel': 0.5, 'mfcc': 0.5, 'chroma-cqt': 1.0, 'lim': 1.0}
     """
     kinds = {
-        worker: next(k for k, names in _KINDS.items() if worker in names) for worker in workers
+        worker: next((k for k, names in _KINDS.items() if worker in names), worker)
+        for worker in workers
     }
     shared = Counter(kinds.values())
     return {worker: round(1 / shared[kind], 4) for worker, kind in kinds.items()}
