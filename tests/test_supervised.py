@@ -588,4 +588,4 @@ def test_two_processes_train_and_validate_as_one(tones, tmp_path):
 def test_tracks_that_said_when_to_stop_count_as_heard(tmp_path):
     run = Run(tmp_path)
     run.write("data.json", {"tracks": {"a": "1"}, "valid": {"b": "2"}})
-    assert run.heard == {"1", "2"}
+    assert run.heard == {"a": "1", "b": "2"}

@@ -161,7 +161,7 @@ def probe(
     if "imported" in run.config:  # published weights: nobody here knows what they have heard
         renamed = {"unheard": "all"}
         rows = [{**r, "heard": None, "split": renamed.get(r["split"], r["split"])} for r in rows]
-    known = None if "imported" in run.config else run.tracks
+    known = None if "imported" in run.config else run.heard
     leaked = leak_check.check(dataset, packed, known, run.config, leaks, cache, progress)
     keep(run, rows, [{**detail, "layer": layer} for detail in details], {dataset.name: leaked})
     if progress:
@@ -208,7 +208,7 @@ def _by_layer(name: str, embedded: Embedded, widths: list[int]) -> dict[str, Emb
 
 def heard_by(run: Run, packed: Pack) -> NDArray[np.bool_]:
     """Which tracks were pre-trained on, or said when to stop: ``(tracks,)``."""
-    known = run.heard
+    known = set(run.heard.values())
     return np.array([digest in known for digest in packed.digests])
 
 
@@ -290,7 +290,7 @@ def _write_embeddings(
     layer: Layer | None,
 ) -> None:
     """The mean vector of each track, for the report's map."""
-    split = {i: name for name, members in dataset.splits.items() for i in members}
+    split = leak_check.splits_of(dataset)
     means = [embedded.vectors[rows].mean(0) for rows in _rows_of(embedded.owners, len(packed))]
     about = {"model": run.name, "model_hash": run.digest, "dataset": dataset.name}
     about["layer"] = str(layer) if isinstance(layer, int) else "output"

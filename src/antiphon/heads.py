@@ -89,7 +89,7 @@ def head_rows(
         say(f"the run's own head has other classes than {dataset.name!r}: not scored", "yellow")
         return [], []
     tested = protocol.tested
-    heard = run.heard
+    heard = set(run.heard.values())
     if seen := sum(packed.digests[number] in heard for number in tested):
         say(
             f"the run's own head is not scored: it has seen the labels of {seen} of the "

@@ -155,12 +155,12 @@ class Run:
         return self.read("data.json", {}).get("tracks", {})
 
     @property
-    def heard(self) -> set[str]:
-        """The content hashes of every track that had a part in the weights.
+    def heard(self) -> dict[str, str]:
+        """Id -> content hash of every track that had a part in the weights.
 
         Those that were trained on, and those whose labels said when to stop.
         """
-        return {*self.tracks.values(), *self.read("data.json", {}).get("valid", {}).values()}
+        return {**self.tracks, **self.read("data.json", {}).get("valid", {})}
 
     @property
     def digest(self) -> str:
