@@ -16,9 +16,8 @@ from torch import Tensor
 from antiphon.allocator import keeping_memory
 from antiphon.datasets import Dataset
 from antiphon.datasets import open as open_dataset
-from antiphon.encoders import Encoder, random_init
-from antiphon.encoders.statistics import LogMelStatistics, MFCCStatistics
-from antiphon.evaluate import asked_tracks, heard_by
+from antiphon.encoders import Encoder
+from antiphon.evaluate import asked_tracks, heard_by, with_baselines
 from antiphon.files import check_writable, write_atomically
 from antiphon.metrics import Score
 from antiphon.pack import Pack, pack
@@ -104,13 +103,9 @@ def invariance(
     found = excerpts_of(
         packed, np.flatnonzero(asked_tracks(dataset, packed, heard)), length, excerpts, tracks
     )
-    models = {
-        "pretrained": encoder,
-        "random-init": random_init(encoder, run.config["seed"]),
-        "log-mel": LogMelStatistics(rate, seconds=0.1),
-        "mfcc": MFCCStatistics(rate, seconds=0.2),
-    }
-    models = {n: m.eval().requires_grad_(False).to(pick_device(device)) for n, m in models.items()}
+    where = pick_device(device)
+    beside = with_baselines(encoder, run.config["seed"])
+    models = {name: model.to(where) for name, model in beside.items()}
     with bar("altering", sum(len(a.at(rate)) for a in chosen), progress) as advance:
         rows, references = measure(models, found, chosen, resamples, advance)
     used = np.unique(found.tracks)
