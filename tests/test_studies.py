@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+from functools import wraps
+from inspect import signature
 
 import pytest
 
@@ -87,6 +89,22 @@ def test_every_study_is_found_and_says_what_it_is(capsys):
     assert cli.main(["study", "comparr"]) == 2
     there = ", ".join(studies.names())
     assert f"there is no study 'comparr'; there are: {there}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", studies.names())
+def test_the_word_after_a_studys_name_is_what_it_is_about(name, monkeypatch):
+    asked = {}
+    function = studies.study(name)
+    chief, parameter = next(iter(signature(function).parameters.items()))
+    spy = wraps(function)(lambda **given: asked.update(given))
+    monkeypatch.setattr(studies, "study", lambda _: spy)
+    cli.main(["study", name, "~/Music"])
+    assert asked[chief] == "~/Music"
+    if chief == "data":
+        cli.main(["study", name])
+        assert asked[chief] == parameter.default
+        cli.main(["study", name, "--data", "mtat:here"])
+        assert asked[chief] == "mtat:here"
 
 
 def test_methods_are_compared_and_a_failing_one_does_not_end_the_others(tones, tmp_path, capsys):

@@ -146,12 +146,13 @@ def _study(words: list[str]) -> None:
         return
     name, rest = words[0], words[1:]
     study = studies.study(name)
-    first: dict[str, dict[str, Any]] = {"data": {**_DATA, "nargs": "?", "default": "demo"}}
-    if "run" in signature(study).parameters:
+    chief, parameter = next(iter(signature(study).parameters.items()))
+    if chief == "run":
         first = {"run": {**_RUN, "help": "a run's folder, or a recipe's name"}}
     else:
         where, rest = take(rest, "--data")  # as good as the place after the name
         rest = [where, *rest] if where else rest
+        first = {"data": {**_DATA, "nargs": "?", "default": parameter.default}}
     call(f"antiphon study {name}", studies.about(name), study, rest, first)
 
 
