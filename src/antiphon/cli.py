@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from inspect import signature
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table

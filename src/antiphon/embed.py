@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,9 @@ import numpy as np
 import pyarrow as pa
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from antiphon import audio
-from antiphon.ahead import side_by_side
 from antiphon.configured import describe
 from antiphon.datasets import Dataset, Track
 from antiphon.datasets import open as open_dataset
-from antiphon.decoders import default_workers
 from antiphon.distributed import barrier, rank, world_size
 from antiphon.encoders import Layer, Pooling
 from antiphon.files import printable
@@ -27,7 +24,8 @@ from antiphon.tables import Parts
 from antiphon.windows import (
     Vector,
     Vectors,
-    Window,
+    by_track,
+    decoded_windows,
     file_windows,
     pick_device,
     vectors,
@@ -35,8 +33,6 @@ from antiphon.windows import (
 )
 
 _PART_SECONDS = 60.0  # a killed embedding loses at most this much work
-_MOST_DECODERS = 8  # files that are decoded at once
-_WINDOWS_AHEAD = 32  # of each of them
 
 
 def embed(
@@ -108,8 +104,8 @@ def embed(
     failed: dict[int, str] = {}
     shown = progress and rank() == 0
     with bar("embedding", len(share), shown, done=len(share) - len(left)) as advance:
-        source = _file_windows(tracks, left, encoder.sample_rate, length, failed)
-        for number, rows in _by_track(vectors(encoder, source, batch)):
+        source = decoded_windows(tracks, left, encoder.sample_rate, length, failed)
+        for number, rows in by_track(vectors(encoder, source, batch)):
             if number not in failed:  # it may fail after its first windows
                 parts.add(number, _rows(tracks[number], rows, windows))
             advance(1)
@@ -220,39 +216,8 @@ class Embedder(TransformerMixin, BaseEstimator):
                 Track(str(path), str(path)), number, encoder.sample_rate, length
             )
         )
-        return np.stack([_mean(rows) for _, rows in _by_track(vectors(encoder, source))])
-
-
-def _file_windows(
-    tracks: Sequence[Track],
-    numbers: Sequence[int],
-    sample_rate: int,
-    length: int,
-    failed: dict[int, str],
-) -> Iterator[Window]:
-    """The windows of these tracks in turn, several files being decoded at once."""
-
-    def of(number: int) -> Iterator[Window]:
-        try:
-            yield from file_windows(tracks[number], number, sample_rate, length)
-        except audio.AudioError as error:
-            failed[number] = error.cause
-
-    workers = min(default_workers(), _MOST_DECODERS)
-    return side_by_side(map(of, numbers), workers, _WINDOWS_AHEAD)
+        return np.stack([_mean(rows) for _, rows in by_track(vectors(encoder, source))])
 
 
 def _mean(rows: list[Vector]) -> Vectors:
     return np.stack([row.vector for row in rows]).mean(0, dtype=np.float64).astype(np.float32)
-
-
-def _by_track(rows: Iterable[Vector]) -> Iterator[tuple[int, list[Vector]]]:
-    """Runs of rows of one track; rows come in the order of the tracks."""
-    held: list[Vector] = []
-    for row in rows:
-        if held and row.track != held[0].track:
-            yield held[0].track, held
-            held = []
-        held.append(row)
-    if held:
-        yield held[0].track, held

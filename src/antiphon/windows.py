@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from antiphon import audio
-from antiphon.ahead import Ahead, batched
+from antiphon.ahead import Ahead, batched, side_by_side
 from antiphon.allocator import keeping_memory
 from antiphon.datasets import Track
+from antiphon.decoders import default_workers
 from antiphon.distributed import rank
 from antiphon.encoders import Encoder
 from antiphon.pack import Pack
@@ -20,6 +21,8 @@ from antiphon.pack import Pack
 Vectors = NDArray[np.float32]
 
 _BATCH_CPU, _BATCH_GPU = 16, 64
+_MOST_DECODERS = 8  # files that are decoded at once
+_WINDOWS_AHEAD = 32  # of each of them
 
 
 class Window(NamedTuple):
@@ -78,6 +81,33 @@ def file_windows(
         yield Window(number, track.start, len(buffer) / sample_rate, np.resize(buffer, length))
 
 
+def decoded_windows(
+    tracks: Sequence[Track],
+    numbers: Sequence[int],
+    sample_rate: int,
+    length: int,
+    failed: dict[int, str],
+) -> Iterator[Window]:
+    """The windows of some tracks in turn, several files being decoded at once.
+
+    Args:
+        tracks: of which some.
+        numbers: which, in this order.
+        sample_rate: in Hz.
+        length: of a window, in samples.
+        failed: gets the number of each file that can't be read, and why.
+    """
+
+    def of(number: int) -> Iterator[Window]:
+        try:
+            yield from file_windows(tracks[number], number, sample_rate, length)
+        except audio.AudioError as error:
+            failed[number] = error.cause
+
+    workers = min(default_workers(), _MOST_DECODERS)
+    return side_by_side(map(of, numbers), workers, _WINDOWS_AHEAD)
+
+
 def pack_windows(pack: Pack, length: int) -> Iterator[Window]:
     """Every window of every packed track, cut as :func:`file_windows` does."""
     for number, (track, total) in enumerate(zip(pack.tracks, pack.lengths, strict=True)):
@@ -113,6 +143,18 @@ def vectors(
             out = encoder.embed(x.to(device)).float().cpu().numpy()
             for window, vector in zip(some, out, strict=True):
                 yield Vector(window.track, window.start, window.seconds, vector)
+
+
+def by_track(rows: Iterable[Vector]) -> Iterator[tuple[int, list[Vector]]]:
+    """The vectors of one track after the other, with its number; they come in that order."""
+    held: list[Vector] = []
+    for row in rows:
+        if held and row.track != held[0].track:
+            yield held[0].track, held
+            held = []
+        held.append(row)
+    if held:
+        yield held[0].track, held
 
 
 def pick_device(name: str) -> torch.device:
