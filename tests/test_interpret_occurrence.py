@@ -199,3 +199,13 @@ def test_labels_that_do_not_fit_are_refused(music):
         occurrence(h, tracks, y * 0)
     with pytest.raises(ValueError, match="from -1 to 1"):
         multi_hot([0, 2], 2)
+
+
+def test_dead_features_alone_have_no_p():
+    found = occurrence(
+        np.ones((6, 2)), np.arange(6), np.eye(6, 3, dtype=int) + np.eye(6, 3, -3, dtype=int)
+    )
+    assert found.top.dead.tolist() == [0, 1]
+    assert np.isnan(found.p).all()
+    assert np.isnan(found.q).all()
+    assert not found.counts.any()

@@ -234,7 +234,7 @@ def occurrence(
             f"got {tags.shape}"
         )
     tags = tags.astype(np.int64)
-    labelled = tags.any(1)
+    labelled = np.asarray(tags.any(1))
     if not labelled[owners].any():
         raise ValueError("none of the segments is of a track with a tag: nothing can be counted")
     found = top(h, count, owners, per_track, among=labelled[owners], seed=seed)
