@@ -31,6 +31,7 @@ ORDER = [
     "encoders", "published", "losses", "masking", "quantiser", "targets", "weighting", "workers",
     "methods", "gradcache", "optim", "validate", "watch", "runs", "importing", "settings",
     "lessons", "cards", "journal", "devices", "train", "windows", "tables", "embed", "hear",
+    "interpret",
     "metrics", "resampling", "subsets", "probes", "protocol", "saved", "scores", "heads", "probing",
     "evaluate", "maps", "figures", "tagging", "verdict", "report", "options", "recipes", "studies",
     "demo", "cli", "__main__",
