@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -67,7 +69,7 @@ def test_points_are_means_of_stretches(x, points):
     whole = saliency(Linear(), x, 0).saliency
     found = saliency(Linear(), x, 0, points=points)
     edges = [number * T // points for number in range(points + 1)]
-    for point, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
+    for point, (low, high) in enumerate(pairwise(edges)):
         np.testing.assert_allclose(found.saliency[:, point], whole[:, low:high].mean(1))
         assert found.times[point] == pytest.approx((low + high) / 2 / RATE)
     assert found.saliency.shape == (5, points)

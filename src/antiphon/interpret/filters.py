@@ -74,9 +74,10 @@ def filter_spectra(
     The thesis's figures are ``objective="mean"``. The mean over time of a convolution that hears
     the samples themselves is blind to all but multiples of sample_rate / stride: every steady tone
     of another frequency averages out. So the first layers of strided encoders show those, whatever
-    they have learned: sample_rate / 3 of SampleCNN. ``"power"``, the mean of the squared output,
-    isn't blind so, and finds the frequency that a filter lets through best. Behind a ReLU the mean
-    is of loudness too, and deeper layers can be asked either way.
+    they have learned: sample_rate / 3 of SampleCNN. ``"power"``, the mean of the squared output
+    (without the bias), isn't blind so, and finds the frequency that a filter lets through best, to
+    about half its bandwidth. Where the kernel is no longer than the stride, frames share no
+    samples, and many sounds are as good as each other: SampleCNN's first layer has no answer there.
 
     Behind a spectrogram (MelCNN, MelPatch) the gradient goes through it to the samples. What is
     found is then a sound whose mel picture the filter likes, one of many with that picture: phase
@@ -167,7 +168,7 @@ def convolutions(encoder: Encoder) -> dict[str, nn.Module]:
     return {name: candidates[name] for name in dict.fromkeys(met)}
 
 
-class _Met(Exception):  # noqa: N818
+class _Met(Exception):
     """The layer has been reached: what comes behind it need not be computed."""
 
 
@@ -259,7 +260,10 @@ def _ascend(
         if len(output) != len(x):
             raise ValueError(f"a convolution that makes {len(output)} items of {len(x)}")
         mine = output[torch.arange(len(own), device=own.device), own].flatten(1)
-        values.append((mine if objective == "mean" else mine.square()).mean(1))
+        if objective == "power":
+            bias = getattr(layer, "bias", None)
+            mine = (mine if bias is None else mine - bias[own, None]).square()
+        values.append(mine.mean(1))
 
     for step in range(steps + 1):
         _until(encoder, layer, x, look)
@@ -275,8 +279,9 @@ def _spectra(
 ) -> FilterSpectra:
     samples = sound.shape[1]
     still_sound = sound.astype(np.float64) - sound.mean(1, keepdims=True, dtype=np.float64)
-    power = np.abs(np.fft.rfft(still_sound * np.hamming(samples))) ** 2
-    frequencies = np.fft.rfftfreq(samples, 1 / sample_rate)
+    spectrum = np.fft.rfft(still_sound * np.hamming(samples))
+    power = spectrum.real**2 + spectrum.imag**2
+    frequencies = np.arange(samples // 2 + 1) * (sample_rate / samples)
     best = power.argmax(1)
     order = best.argsort(kind="stable")
     return FilterSpectra(
