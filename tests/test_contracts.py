@@ -33,8 +33,7 @@ ORDER = [
     "lessons", "cards", "journal", "devices", "train", "windows", "tables", "embed", "hear",
     "segments", "metrics", "resampling", "subsets", "probes", "protocol", "saved", "scores",
     "heads", "probing", "evaluate", "interpret", "maps", "figures", "tagging", "verdict", "report",
-    "options",
-    "recipes", "studies", "demo", "cli", "__main__",
+    "options", "recipes", "studies", "demo", "cli", "__main__",
 ]  # fmt: skip
 
 
