@@ -31,9 +31,9 @@ ORDER = [
     "encoders", "published", "losses", "masking", "quantiser", "targets", "weighting", "workers",
     "methods", "gradcache", "optim", "validate", "watch", "runs", "importing", "settings",
     "lessons", "cards", "journal", "devices", "train", "windows", "tables", "embed", "hear",
-    "segments", "metrics", "resampling", "subsets", "probes", "protocol", "saved", "scores",
-    "heads", "probing", "evaluate", "maps", "figures", "tagging", "verdict", "report", "options",
-    "recipes", "studies", "demo", "cli", "__main__",
+    "segments", "index", "playlist", "examples", "similar", "metrics", "resampling", "subsets",
+    "probes", "protocol", "saved", "scores", "heads", "probing", "evaluate", "maps", "figures",
+    "tagging", "verdict", "report", "options", "recipes", "studies", "demo", "cli", "__main__",
 ]  # fmt: skip
 
 
