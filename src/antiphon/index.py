@@ -26,7 +26,7 @@ _FORMAT = 1
 _BLOCK = 32_768  # rows that are normalised at once
 _SAMPLES = 64  # of each cell, to find out where the cells are
 _CELLS_READ, _FEWEST_READ = 1 / 12, 16
-_RANKED_AGAIN = 10  # times as many as were asked for
+_RANKED_AGAIN, _MOST_RANKED = 10, 1000  # times as many as were asked for, up to so many more
 _CHANGED = 2  # times the rows that the cells were made for, before they are made anew
 
 
@@ -134,7 +134,8 @@ class Index:
         """Rows among which the nearest are, as many for every query."""
         if self.exact:
             return self._faiss.search(query[None], count)[1][0]
-        wanted = min(max(_RANKED_AGAIN * count, 100), len(self.vectors))
+        wanted = max(100, min(_RANKED_AGAIN * count, count + _MOST_RANKED))
+        wanted = min(wanted, len(self.vectors))
         read = max(_FEWEST_READ, round(_CELLS_READ * self._faiss.nlist))
         while True:
             self._faiss.nprobe = read

@@ -250,7 +250,7 @@ def neighbours(
         if not asked.any():
             raise ValueError("the examples point in opposite directions: say match='any'")
     bounds = found.bounds
-    count = 4 * top + sum(int(bounds[n + 1] - bounds[n]) for n in without)
+    count = max(256, 8 * top) + sum(int(bounds[n + 1] - bounds[n]) for n in without)
     while True:
         similarity, rows = index.search(asked, count)
         best: dict[int, tuple[int, float]] = {}  # the nearest of each track, or of each segment
