@@ -47,6 +47,9 @@ class Index:
         exact: look at every vector; otherwise only at cells that lie near. Default: by size.
         kept: cells that are filled already, and the row of each id in them.
 
+    Attributes:
+        cells_read: of an approximate index, which share of the cells a query looks into.
+
     >>> index = Index(np.array([[1, 0], [3, 3], [0, 2]], np.float32))
     >>> similarity, rows = index.search(np.array([[2, 1]]), 2)
     >>> rows, similarity.round(3)
@@ -61,6 +64,7 @@ class Index:
     ) -> None:
         self.vectors = vectors
         self.exact = vectors.size <= EXACT_UP_TO if exact is None else exact
+        self.cells_read = _CELLS_READ
         self._row: NDArray[np.int64] | None = None  # of each id, where ids aren't rows
         if kept:
             self.exact, (self._faiss, self._row) = False, kept
@@ -136,7 +140,7 @@ class Index:
             return self._faiss.search(query[None], count)[1][0]
         wanted = max(100, min(_RANKED_AGAIN * count, count + _MOST_RANKED))
         wanted = min(wanted, len(self.vectors))
-        read = max(_FEWEST_READ, round(_CELLS_READ * self._faiss.nlist))
+        read = max(_FEWEST_READ, round(self.cells_read * self._faiss.nlist))
         while True:
             self._faiss.nprobe = read
             found = self._faiss.search(query[None], wanted)[1][0]
