@@ -23,7 +23,7 @@ Vectors = NDArray[np.float32]
 
 _EACH = 60  # segments a track: three minutes in windows of three seconds
 _TOP = 10
-_READ = (1 / 48, 1 / 24, 1 / 12, 1 / 6, 1 / 3)  # shares of the cells
+_READ = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2)  # shares of the cells
 
 
 def run(quick: bool) -> Page:
@@ -35,7 +35,7 @@ def run(quick: bool) -> Page:
         f"The {_TOP} nearest of n vectors of 512, one query at a time: the median and the 95th "
         f"percentile of {queries} queries, the candidates in turn, and the median CPU time, which "
         "is what a query takes when nobody else wants the core. Of "
-        "`antiphon.index.Index`, *exact* looks at every vector, *approximate* into a twelfth of "
+        "`antiphon.index.Index`, *exact* looks at every vector, *approximate* into a quarter of "
         "the cells; by default it is exact up to 262,144 of 512. The peers have vectors of length "
         "1 in memory. *MB* are what building it added to the process; the vectors themselves are a "
         "memory map.",
@@ -130,7 +130,7 @@ def _recall(answers: list[Any], truth: list[Any]) -> float:
 
 
 def _built(make: Callable[[], Any]) -> tuple[Any, float, int]:
-    """What is made, in how many seconds of CPU time, and how many MB more the process has for it."""
+    """What is made, in how much CPU time, and how many MB more the process has for it."""
     before, made = _own_memory(), []
     _, cpu = timed(lambda: made.append(make()))
     return made[0], cpu, max(0, _own_memory() - before)

@@ -20,12 +20,12 @@ from antiphon.segments import Segments, alone
 
 Vectors = NDArray[np.float32]
 
-EXACT_UP_TO = 2**27  # numbers: 512 MiB, which a core reads in some 50 ms
+EXACT_UP_TO = 2**27  # numbers: 512 MiB, which a core reads in some 25 ms
 
 _FORMAT = 1
 _BLOCK = 32_768  # rows that are normalised at once
 _SAMPLES = 64  # of each cell, to find out where the cells are
-_CELLS_READ, _FEWEST_READ = 1 / 12, 16
+_CELLS_READ, _FEWEST_READ = 1 / 4, 16
 _RANKED_AGAIN, _MOST_RANKED = 10, 1000  # times as many as were asked for, up to so many more
 _CHANGED = 2  # times the rows that the cells were made for, before they are made anew
 

@@ -304,13 +304,13 @@ def _place(data: str | Dataset, dataset: Dataset) -> str:
 
 
 def _stamp(track: Track) -> str:
-    """What a track's vectors are known by: its place, and its file's size and time."""
+    """What a track's vectors are known by: its id, its place, and its file's size and time."""
     local = Path(track.path)
     stat = local.stat() if "://" not in track.path and local.exists() else None
     when = f"{stat.st_size}:{stat.st_mtime_ns}" if stat else "-"
     length = "" if track.seconds is None else f"{track.seconds!r}"
     where = track.path if "://" in track.path else str(local.absolute())
-    return f"{printable(where)}|{track.start!r}|{length}|{when}"
+    return f"{printable(track.id)}|{printable(where)}|{track.start!r}|{length}|{when}"
 
 
 @contextmanager
