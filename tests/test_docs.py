@@ -62,6 +62,7 @@ def test_links_lead_somewhere():
         "docs/architecture.md",
         "docs/datasets.md",
         "docs/results.md",
+        "docs/similarity.md",
         "docs/thesis.md",
     ):
         text = (ROOT / name).read_text(encoding="utf-8")

@@ -160,3 +160,14 @@ def test_parts_of_one_file_are_tracks(run, music, tmp_path):
     found = segments(run, open_dataset(str(table)), progress=False)
     assert [track.id for track in found.tracks] == ["a", "b"]
     assert found.start.tolist() == [0, 1, 2, 3, 4, 5, 6]
+
+
+def test_one_file_may_be_two_tracks(run, music, tmp_path):
+    table = tmp_path / "twice.csv"
+    one, two = sorted(music.rglob("*.wav"))[:2]
+    table.write_text(f"path,id\n{one},a\n{one},b\n{two},c\n")
+    found = segments(run, str(table), progress=False)
+    assert len(found) == len(found.vectors) == 24
+    np.testing.assert_allclose(found.vectors[:8], found.vectors[8:16], atol=1e-6)
+    assert not np.allclose(found.vectors[:8], found.vectors[16:])
+    assert segments(run, str(table), progress=False).fresh == 0
