@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from antiphon.methods import Method
     from antiphon.optim import Optim
     from antiphon.recipes import recipe
+    from antiphon.look import look
     from antiphon.report import report
     from antiphon.runs import Run
     from antiphon.survey import survey
@@ -42,6 +43,7 @@ __all__ = [
     "Train",
     "embed",
     "import_published",
+    "look",
     "open",
     "pretrain",
     "probe",
@@ -63,6 +65,7 @@ _HOMES = {
     "Train": "train",
     "embed": "embed",
     "import_published": "importing",
+    "look": "look",
     "open": "datasets",
     "pretrain": "train",
     "probe": "evaluate",
