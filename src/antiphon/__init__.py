@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from antiphon.encoders import Encoder
     from antiphon.evaluate import probe
     from antiphon.importing import import_published
+    from antiphon.look import look
     from antiphon.methods import Method
     from antiphon.optim import Optim
     from antiphon.recipes import recipe
-    from antiphon.look import look
     from antiphon.report import report
     from antiphon.runs import Run
     from antiphon.survey import survey

@@ -95,13 +95,16 @@ def heat_map(
     """
     cells = np.asarray(values, np.float64)
     top = float(np.nanmax(cells)) if most is None and np.isfinite(cells).any() else most or 1.0
-    size = 26 if written else 15
-    high = 22 if written else 15
+    size = min(52, max(27, 300 // max(1, cells.shape[1]))) if written else 15
+    high = min(36, size) if written else 15
     left = 16 + min(150, 6 * max((len(name) for name in rows), default=0))
     upper = 22 + (5 * max((len(name) for name in columns), default=0) if not written else 0)
     wide, tall = size * cells.shape[1], high * cells.shape[0]
     shown = np.nan_to_num(np.clip(cells / max(top, 1e-12), 0, 1))
-    parts = [_frame(left, upper, wide, tall), _heat(shown, left, upper, wide, tall, 0.75)]
+    parts = [
+        _frame(left, upper, wide, tall),
+        _heat(shown, left, upper, wide, tall, 0.5 if written else 0.8),
+    ]
     for number, name in enumerate(rows):
         y = upper + high * (number + 0.5) + 3
         parts.append(_text(left - 5, y, _short(name), "end", "var(--ink)"))
@@ -241,12 +244,12 @@ def _heat(cells: Floats, x: float, y: float, wide: float, tall: float, full: flo
 
 
 def _fewer(power: Floats, most: int) -> Floats:
-    """Fewer rows and columns: rows by the mean of neighbours, columns by their largest."""
-    rows = np.unique(np.arange(min(most, len(power))) * len(power) // min(most, len(power)))
-    sizes = np.diff(np.r_[rows, len(power)])
-    means = np.add.reduceat(power, rows, axis=0) / sizes[:, None]
-    count = min(most, power.shape[1])
-    return np.maximum.reduceat(means, np.arange(count) * power.shape[1] // count, axis=1)
+    """Fewer rows and columns, by the means of neighbours; then each row over its largest."""
+    for axis, size in enumerate(power.shape):
+        edges = np.arange(min(most, size)) * size // min(most, size)
+        widths = np.diff(np.r_[edges, size])
+        power = np.add.reduceat(power, edges, axis) / np.expand_dims(widths, 1 - axis)
+    return power / np.maximum(power.max(1, keepdims=True), np.finfo(float).tiny)
 
 
 def _svg(wide: float, tall: float, about: str, parts: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from antiphon.runs import Run
 
 Row = dict[str, Any]
 
-_CELLS = 200  # of a feature and a tag, the surest first
-_COLUMNS, _ROWS, _OF_A_TAG = 36, 40, 3  # features and tags in the heat map; features of each tag
+_CELLS = 500  # of a feature and a tag, about
+_COLUMNS, _ROWS, _OF_A_TAG = 40, 40, 5  # features and tags in the heat map; features of each tag
+_LISTED = 3  # features of each tag in the table
 _SURE = 0.05
 
 
@@ -64,7 +66,7 @@ def drawn(run: Run, found: list[Row]) -> Row | None:
 
 
 def _there(folder: Path, part: Row) -> bool:
-    return bool(part["files"]) and all((folder / name).is_file() for name in part["files"])
+    return part["file"] is not None and (folder / part["file"]).is_file()
 
 
 def _rows(folder: Path, name: str) -> list[Row]:
@@ -93,11 +95,16 @@ def _activations(folder: Path, part: Row) -> Row:
 
 
 def _occurrence(folder: Path, part: Row) -> list[Row]:
-    """The surest cells; by lift, where nothing was tested."""
-    rows = [row for row in _rows(folder, "occurrence") if np.isfinite(row["lift"])]
-    rows = [row for row in rows if row["count"] > 1]
+    """The surest cells of each tag, and all that are beyond chance; by lift, without a test."""
+    rows = [row for row in _rows(folder, "occurrence") if row["count"] > 1 and row["lift"] > 1]
     rows.sort(key=lambda row: (row["p"] if np.isfinite(row["p"]) else 1.0, -row["lift"]))
-    return [{key: _digits(value) for key, value in row.items()} for row in rows[:_CELLS]]
+    of_tags: Counter[str] = Counter()
+    kept = []
+    for row in rows:
+        of_tags[row["tag"]] += 1
+        if of_tags[row["tag"]] <= _OF_A_TAG or (row["q"] <= _SURE and len(kept) < _CELLS):
+            kept.append({key: _digits(value) for key, value in row.items()})
+    return kept
 
 
 def _factors(folder: Path, part: Row) -> Row:
@@ -223,12 +230,11 @@ def _draw_occurrence(folder: Path, one: Row, found: list[Row]) -> Row:
     from antiphon.drawings import heat_map
 
     cells = one["results"]["occurrence"]
-    features = list(dict.fromkeys(cell["feature"] for cell in cells))[:_COLUMNS]
-    strong = {cell["tag"] for cell in cells}
-    tags = [tag for tag in one["classes"] if tag in strong]
-    if len(tags) > _ROWS:
-        first = set(list(dict.fromkeys(cell["tag"] for cell in cells))[:_ROWS])
-        tags = [tag for tag in tags if tag in first]
+    surest = set(list(dict.fromkeys(cell["tag"] for cell in cells))[:_ROWS])
+    tags = [tag for tag in one["classes"] if tag in surest]
+    best = {tag: [cell for cell in cells if cell["tag"] == tag] for tag in tags}
+    each = max(1, _COLUMNS // max(1, len(tags)))
+    features = list(dict.fromkeys(c["feature"] for tag in tags for c in best[tag][:each]))
     at = {tag: n for n, tag in enumerate(tags)}, {feature: n for n, feature in enumerate(features)}
     lift = np.zeros((len(tags), len(features)))
     sure = np.zeros(lift.shape, bool)
@@ -249,10 +255,7 @@ def _draw_occurrence(folder: Path, one: Row, found: list[Row]) -> Row:
     svg = None
     if features:
         svg = heat_map(lift, tags, names, about, marked=sure, names=("", "feature"))
-    listed = [
-        {"tag": tag, "features": [cell for cell in cells if cell["tag"] == tag][:_OF_A_TAG]}
-        for tag in tags
-    ]
+    listed = [{"tag": tag, "features": best[tag][:_LISTED]} for tag in tags]
     return {"svg": svg, "strongest": listed}
 
 

@@ -78,7 +78,7 @@ def report(run: str | Path | Run) -> Path:
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """What ``report.json`` says: ``run, verdict, scores, leaks, config, data, curves, looks, cost``."""
+    """``report.json``: ``run, verdict, scores, leaks, config, data, curves, looks, cost``."""
     found = run.read("scores.json", {})
     weights = run.folder / "encoder.safetensors"
     digest = run.digest if weights.exists() else None

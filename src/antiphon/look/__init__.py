@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from antiphon import __version__
@@ -168,55 +167,51 @@ def _probe_hash(run: Run) -> str | None:
 
 def _key(material: Material, name: str, settings: dict[str, Any]) -> str:
     """What a part depends on, as a hash: weights, sounds, settings, and this version's format."""
-    own = {setting: settings[setting] for setting in PARTS[name][1]}
+    own = {setting: settings[setting] for setting in PARTS[name].settings}
     data = None if name == "filters" else material.digest
     known = repr((_FORMAT, material.run.digest, data, material.seed, sorted(own.items())))
     return hashlib.blake2b(known.encode(), digest_size=16).hexdigest()
 
 
 def _whole(folder: Path, part: dict[str, Any]) -> bool:
-    return all((folder / name).is_file() for name in part.get("files", ()))
+    """Whether a part's table is there, or there is none to be."""
+    return part["file"] is None or (folder / part["file"]).is_file()
 
 
 def _made(
     material: Material, name: str, settings: dict[str, Any], folder: Path, progress: bool
 ) -> dict[str, Any]:
     """Make one part, and write its tables; or say why there is none."""
-    make, needed = PARTS[name]
-    start = time.perf_counter()
-    own = {setting: settings[setting] for setting in needed}
+    part, start = PARTS[name], time.perf_counter()
+    path = folder / part.file
+    own = {setting: settings[setting] for setting in part.settings}
     about: dict[str, Any] = {
-        "files": [], "facts": {}, "warnings": [], "left_out": None,
+        "file": part.file, "facts": {}, "warnings": [], "left_out": None,
         "settings": {**own, "seed": material.seed},
     }  # fmt: skip
     try:
         with bar(name, _steps(material, name, own), progress) as advance:
-            made = make(material, own, advance)
+            made = part.make(material, own, advance)
     except ValueError as error:
         if progress:
             say(f"no {name}: {error}", "yellow")
-        return {**about, "left_out": str(error)}
-    for stem, table in made.tables.items():
-        described = table.replace_schema_metadata(
-            {"model": material.run.name, "model_hash": material.run.digest,
-             "dataset": material.found.name}
-        )  # fmt: skip
-        write_atomically(folder / f"{stem}.parquet", _writer(described))
-        about["files"].append(f"{stem}.parquet")
+        path.unlink(missing_ok=True)  # what other settings had made
+        return {**about, "file": None, "left_out": str(error)}
+    whose = {"model": material.run.name, "model_hash": material.run.digest}
+    table = made.table.replace_schema_metadata({**whose, "dataset": material.found.name})
+    write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
     seconds = round(time.perf_counter() - start, 2)
     return {**about, "facts": made.facts, "warnings": made.warnings, "seconds": seconds}
 
 
-def _writer(table: pa.Table) -> Any:
-    return lambda file: pq.write_table(table, file, compression="zstd")
-
-
 def _steps(material: Material, name: str, settings: dict[str, Any]) -> int:
+    if name == "filters" and settings["layers"]:
+        return 2 * len(settings["layers"])
     if name == "filters":
-        return 2 * len(settings["layers"] or convolutions(material.encoder))
+        return 2 * len(convolutions(material.encoder))
     if name == "saliency":
         return len(settings["features"] or range(4))
-    return {"factors": 2, "segments": 2, "tracks": 2, "cka": 3}.get(name, 1)
+    return PARTS[name].steps
 
 
 def _about(material: Material, parts: dict[str, Any]) -> dict[str, Any]:

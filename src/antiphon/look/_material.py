@@ -57,7 +57,7 @@ class Material:
         """A hash of all that the parts see of the collection: vectors, tracks and labels."""
         known = hashlib.blake2b(digest_size=16)
         for start in range(0, len(self.found), 65_536):
-            known.update(np.ascontiguousarray(self.found.vectors[start : start + 65_536]))
+            known.update(self.found.vectors[start : start + 65_536].tobytes())
         known.update(self.found.track.tobytes())
         known.update(repr([(printable(t.id), t.labels) for t in self.found.tracks]).encode())
         return known.hexdigest()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +23,11 @@ from antiphon.runs import Run
 from antiphon.windows import Vectors
 
 BINS = 512
-"""The most bins of a spectrum that are kept; of more, neighbours are one bin with their largest."""
+"""The most bins of a spectrum that are kept; of more, neighbours are averaged into one."""
 
 _POINTS = 200  # of a saliency
 _SALIENT = 4  # features, if none are named
+_SILHOUETTE = ("value", "shuffled", "highest")
 
 Settings = Mapping[str, Any]
 
@@ -36,18 +37,33 @@ class Made:
     """What a part has found.
 
     Attributes:
-        tables: by the file's name, without its suffix.
+        table: for the part's Parquet file.
         facts: for ``look.json``.
         warnings: what stands against the figures, in words.
     """
 
-    tables: dict[str, pa.Table]
+    table: pa.Table
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
 Advance = Callable[..., None]
-Part = Callable[[Material, Settings, Advance], Made]
+
+
+class Part(NamedTuple):
+    """How a part is made.
+
+    Attributes:
+        make: the function that makes it.
+        settings: the names of those that it depends on.
+        steps: of its progress; 0 where they depend on the settings.
+        file: what its table is called.
+    """
+
+    make: Callable[[Material, Settings, Advance], Made]
+    settings: tuple[str, ...]
+    steps: int
+    file: str
 
 
 def filters(material: Material, settings: Settings, advance: Advance) -> Made:
@@ -60,15 +76,14 @@ def filters(material: Material, settings: Settings, advance: Advance) -> Made:
             (found,) = filter_spectra(encoder, [name], seed=material.seed)
             _append(columns, _filter_rows(model, found))
             advance(1, f"{name}, {model}")
-    return Made({"filters": pa.table(columns)}, {"layers": list(names)})
+    return Made(pa.table(columns), {"layers": list(names)})
 
 
 def _filter_rows(model: str, found: FilterSpectra) -> dict[str, list[Any]]:
-    power = found.normalised
-    step = -(-power.shape[1] // BINS)
-    edges = np.arange(0, power.shape[1], step)
-    spectrum = np.maximum.reduceat(power, edges, axis=1).astype(np.float32)
-    count = len(power)
+    count, bins = found.power.shape
+    edges = np.arange(0, bins, -(-bins // BINS))
+    power = np.add.reduceat(found.power, edges, axis=1) / np.diff(np.r_[edges, bins])
+    spectrum = power / np.maximum(power.max(1, keepdims=True), np.finfo(float).tiny)
     return {
         "layer": [found.layer] * count,
         "model": [model] * count,
@@ -79,7 +94,7 @@ def _filter_rows(model: str, found: FilterSpectra) -> dict[str, list[Any]]:
         "samples": [found.sound.shape[1]] * count,
         "objective_start": found.objective[0].tolist(),
         "objective_end": found.objective[-1].tolist(),
-        "spectrum": list(spectrum),
+        "spectrum": list(spectrum.astype(np.float32)),
     }
 
 
@@ -95,7 +110,7 @@ def means(material: Material, settings: Settings, advance: Advance) -> Made:
     }  # fmt: skip
     facts = {"dead": found.dead.tolist(), "segments": found.segments, "left_out": found.left_out}
     advance(1)
-    return Made({"activations": pa.table(table)}, facts)
+    return Made(pa.table(table), facts)
 
 
 def tags(material: Material, settings: Settings, advance: Advance) -> Made:
@@ -131,7 +146,7 @@ def tags(material: Material, settings: Settings, advance: Advance) -> Made:
     if lots := int((found.top.by_lot >= picked).sum()):
         remarks.append(f"the top of {lots} features is by lot: they have one value nearly always")
     advance(1)
-    return Made({"occurrence": pa.table(table)}, facts, remarks)
+    return Made(pa.table(table), facts, remarks)
 
 
 def turned(material: Material, settings: Settings, advance: Advance) -> Made:
@@ -155,7 +170,7 @@ def turned(material: Material, settings: Settings, advance: Advance) -> Made:
         if found.warning:
             remarks.append(f"factors of {name}: {found.warning}")
     advance(1, "weights")
-    return Made({"factors": pa.table(columns)}, facts, remarks)
+    return Made(pa.table(columns), facts, remarks)
 
 
 def _weights(material: Material) -> tuple[NDArray[np.float64], str]:
@@ -202,7 +217,7 @@ def segments_plane(material: Material, settings: Settings, advance: Advance) -> 
         "track": pa.array([found.tracks[n].id for n in drawn.groups]),
         "start": found.start[rows],
     }
-    return Made({"segments_plane": pa.table(table)}, facts)
+    return Made(pa.table(table), facts)
 
 
 def plane_of_tracks(material: Material, settings: Settings, advance: Advance) -> Made:
@@ -226,7 +241,7 @@ def plane_of_tracks(material: Material, settings: Settings, advance: Advance) ->
         "track": pa.array([found.tracks[n].id for n in shown]),
         "label": pa.array([found.classes[n] if n >= 0 else "" for n in drawn.groups]),
     }
-    return Made({"tracks_plane": pa.table(table)}, facts)
+    return Made(pa.table(table), facts)
 
 
 def _plane_facts(
@@ -237,9 +252,7 @@ def _plane_facts(
     seed: int,
 ) -> dict[str, Any]:
     def of(found: Silhouette | None) -> dict[str, float] | None:
-        return found and {
-            "value": found.value, "shuffled": found.shuffled, "highest": found.highest
-        }  # fmt: skip
+        return None if found is None else {name: getattr(found, name) for name in _SILHOUETTE}
 
     untrained = None if other is None else silhouette(other[rows], groups, seed)
     return {
@@ -278,8 +291,8 @@ def alike(material: Material, settings: Settings, advance: Advance) -> Made:
     for name, theirs in layers.items():
         matrix = cka_matrix(own, None if name == "itself" else theirs)
         rows, across = np.indices(matrix.shape)
-        values = {"layer": rows, "other_layer": across, "cka": matrix}
-        _append(columns, {key: of.ravel().tolist() for key, of in values.items()})
+        values = {"layer": rows.ravel(), "other_layer": across.ravel(), "cka": matrix.ravel()}
+        _append(columns, {key: of.tolist() for key, of in values.items()})
         columns.setdefault("other", []).extend([name] * matrix.size)
     advance(1)
     facts = {
@@ -289,7 +302,7 @@ def alike(material: Material, settings: Settings, advance: Advance) -> Made:
     remarks = []
     if len(keys) < 50:
         remarks.append(f"{len(keys)} excerpts are few to compare layers on")
-    return Made({"cka": pa.table(columns)}, facts, remarks)
+    return Made(pa.table(columns), facts, remarks)
 
 
 def salient(material: Material, settings: Settings, advance: Advance) -> Made:
@@ -321,7 +334,7 @@ def salient(material: Material, settings: Settings, advance: Advance) -> Made:
         }
         _append(columns, {key: [value] for key, value in values.items()})
         advance(1, f"feature {feature}")
-    return Made({"saliency": pa.table(columns)}, {"features": list(features)})
+    return Made(pa.table(columns), {"features": list(features)})
 
 
 def _worth_a_look(material: Material, settings: Settings) -> list[int]:
@@ -349,14 +362,14 @@ def _append(columns: dict[str, list[Any]], rows: Mapping[str, Sequence[Any]]) ->
         columns.setdefault(name, []).extend(values)
 
 
-PARTS: dict[str, tuple[Part, tuple[str, ...]]] = {
-    "filters": (filters, ("layers",)),
-    "activations": (means, ()),
-    "occurrence": (tags, ("top", "per_track")),
-    "factors": (turned, ("factors", "probe")),
-    "segments": (segments_plane, ("layout",)),
-    "tracks": (plane_of_tracks, ("layout",)),
-    "cka": (alike, ("against", "against_hash")),
-    "saliency": (salient, ("features", "top", "per_track")),
+PARTS = {
+    "filters": Part(filters, ("layers",), 0, "filters.parquet"),
+    "activations": Part(means, (), 1, "activations.parquet"),
+    "occurrence": Part(tags, ("top", "per_track"), 1, "occurrence.parquet"),
+    "factors": Part(turned, ("factors", "probe"), 2, "factors.parquet"),
+    "segments": Part(segments_plane, ("layout",), 2, "segments_plane.parquet"),
+    "tracks": Part(plane_of_tracks, ("layout",), 2, "tracks_plane.parquet"),
+    "cka": Part(alike, ("against", "against_hash"), 3, "cka.parquet"),
+    "saliency": Part(salient, ("features", "top", "per_track"), 0, "saliency.parquet"),
 }
-"""Each part by name: what makes it, and the settings that it depends on."""
+"""The parts by name, in their order."""
