@@ -99,7 +99,7 @@ def _occurrence(folder: Path, part: Row) -> list[Row]:
     rows = [row for row in _rows(folder, "occurrence") if row["count"] > 1 and row["lift"] > 1]
     rows.sort(key=lambda row: (row["p"] if np.isfinite(row["p"]) else 1.0, -row["lift"]))
     of_tags: Counter[str] = Counter()
-    kept = []
+    kept: list[Row] = []
     for row in rows:
         of_tags[row["tag"]] += 1
         if of_tags[row["tag"]] <= _OF_A_TAG or (row["q"] <= _SURE and len(kept) < _CELLS):

@@ -110,12 +110,14 @@ def look(
     material = Material(run, dataset, found, pick_device(device), seed)
     folder.mkdir(parents=True, exist_ok=True)
     there = read_json(folder / "look.json", {})
-    done = there.get("parts", {}) if there.get("format") == _FORMAT else {}
+    parts_there = there.get("parts", {}) if there.get("format") == _FORMAT else {}
+    done = {name: part for name, part in parts_there.items() if part["of"] == _of(material, name)}
     for name in chosen:
         key = _key(material, name, settings)
         if done.get(name, {}).get("key") == key and _whole(folder, done[name]):
             continue
-        done[name] = {"key": key, **_made(material, name, settings, folder, progress)}
+        made = _made(material, name, settings, folder, progress)
+        done[name] = {"key": key, "of": _of(material, name), **made}
         write_json(folder / "look.json", _about(material, done))
     write_json(folder / "look.json", _about(material, done))
     return folder
@@ -168,9 +170,13 @@ def _probe_hash(run: Run) -> str | None:
 def _key(material: Material, name: str, settings: dict[str, Any]) -> str:
     """What a part depends on, as a hash: weights, sounds, settings, and this version's format."""
     own = {setting: settings[setting] for setting in PARTS[name].settings}
-    data = None if name == "filters" else material.digest
-    known = repr((_FORMAT, material.run.digest, data, material.seed, sorted(own.items())))
+    known = repr((_FORMAT, _of(material, name), material.seed, sorted(own.items())))
     return hashlib.blake2b(known.encode(), digest_size=16).hexdigest()
+
+
+def _of(material: Material, name: str) -> list[str]:
+    """The weights and the sounds that a part is of, as hashes; of filters, the weights alone."""
+    return [material.run.digest, "" if name == "filters" else material.digest]
 
 
 def _whole(folder: Path, part: dict[str, Any]) -> bool:
