@@ -33,7 +33,8 @@ ORDER = [
     "lessons", "cards", "journal", "devices", "train", "windows", "tables", "embed", "hear",
     "segments", "metrics", "resampling", "subsets", "probes", "protocol", "saved", "scores",
     "heads", "probing", "evaluate", "interpret", "maps", "figures", "drawings", "findings",
-    "tagging", "verdict", "report", "look", "options", "recipes", "studies", "demo", "cli", "__main__",
+    "tagging", "verdict", "report", "look", "options", "recipes", "studies", "demo", "cli",
+    "__main__",
 ]  # fmt: skip
 
 

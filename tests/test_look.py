@@ -134,6 +134,8 @@ class TestKnownAnswers:
         assert (sure["count"] == 5).all()
         assert (sure.of == 5).all()  # a tenth would be two of 24
         assert sure.lift.tolist() == pytest.approx([3, 3, 3])
+        facts = about(known[1])["parts"]["occurrence"]["facts"]
+        assert (facts["significant"], facts["untrained"]) == (3, 3)  # it has the same weights
         # C(8, 5) of C(24, 5) draws: and three of nine cells are as sure
         assert sure.p.tolist() == pytest.approx([56 / 42504] * 3)
         assert sure.q.tolist() == pytest.approx([56 / 42504 * 3] * 3)

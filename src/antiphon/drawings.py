@@ -38,8 +38,7 @@ def spectra(
     """
     parts = [_heading(50, "this encoder"), _heading(310, "untrained"), _heading(570, "peaks")]
     for left, power in ((50, own), (310, untrained)):
-        # The magnitude, as the thesis's figures have it; frequencies rise from below.
-        cells = np.sqrt(_fewer(power, _CELLS)).T[::-1]
+        cells = _fewer(power, _CELLS).T[::-1]  # frequencies rise from below
         parts.append(_frame(left, 22, 240, 190) + _heat(cells, left, 22, 240, 190, 1.0))
         parts.append(_text(left, 227, "1") + _text(left + 240, 227, str(len(power)), "end"))
     parts.append(_text(170, 240, "filter, by its peak", "middle"))

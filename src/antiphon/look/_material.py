@@ -77,8 +77,14 @@ class Material:
         index = {name: number for number, name in enumerate(self.found.classes)}
         return np.array([index[t.labels[0]] if t.labels else -1 for t in self.found.tracks])
 
-    def occurrence(self, top: int | None, per_track: int | None) -> Occurrence:
+    def occurrence(
+        self, top: int | None, per_track: int | None, h: Vectors | None = None
+    ) -> Occurrence:
         """Tags among each feature's top segments; of 100, or of a tenth of the tracks.
+
+        Args:
+            top, per_track: see :func:`antiphon.look.look`.
+            h: vectors of the segments; default this encoder's.
 
         Raises:
             ValueError: no track has a label.
@@ -88,9 +94,8 @@ class Material:
         labelled = int(self.tags.any(1).sum())
         if top is None:
             top = min(100, max(_FEWEST_TOP, labelled // _SHARE)) if per_track == 1 else 100
-        return occurrence(
-            self.found.vectors, self.found.track, self.tags, top, per_track, self.seed
-        )
+        h = self.found.vectors if h is None else h
+        return occurrence(h, self.found.track, self.tags, top, per_track, self.seed)
 
     @cached_property
     def vectors_untrained(self) -> Vectors | None:

@@ -16,6 +16,7 @@ from antiphon.interpret.activations import activations
 from antiphon.interpret.cka import cka_matrix
 from antiphon.interpret.factors import Factors, factors, weight_factors
 from antiphon.interpret.filters import FilterSpectra, convolutions, filter_spectra
+from antiphon.interpret.occurrence import Occurrence
 from antiphon.interpret.projection import Grouped, Silhouette, by_track, silhouette, tracks_plane
 from antiphon.interpret.saliency import activation, saliency
 from antiphon.look._material import Material, layer_means, sounds
@@ -24,6 +25,9 @@ from antiphon.windows import Vectors
 
 BINS = 512
 """The most bins of a spectrum that are kept; of more, neighbours are averaged into one."""
+
+SURE = 0.05
+"""The largest q of a cell that is called beyond chance."""
 
 _POINTS = 200  # of a saliency
 _SALIENT = 4  # features, if none are named
@@ -135,8 +139,13 @@ def tags(material: Material, settings: Settings, advance: Advance) -> Made:
         "tracks": found.tracks,
         "unlabelled": found.unlabelled,
         "cells": int(np.isfinite(found.lift).sum()),
-        "significant": None if found.q is None else int((found.q <= 0.05).sum()),
+        "significant": _significant(found),
+        "untrained": None,
     }
+    advance(1)
+    if found.q is not None and (other := material.vectors_untrained) is not None:
+        same = material.occurrence(settings["top"], settings["per_track"], other)
+        facts["untrained"] = _significant(same)
     remarks = []
     if found.p is not None and 2 * picked > found.tracks:
         remarks.append(
@@ -147,6 +156,10 @@ def tags(material: Material, settings: Settings, advance: Advance) -> Made:
         remarks.append(f"the top of {lots} features is by lot: they have one value nearly always")
     advance(1)
     return Made(pa.table(table), facts, remarks)
+
+
+def _significant(found: Occurrence) -> int | None:
+    return None if found.q is None else int((found.q <= SURE).sum())
 
 
 def turned(material: Material, settings: Settings, advance: Advance) -> Made:
@@ -365,7 +378,7 @@ def _append(columns: dict[str, list[Any]], rows: Mapping[str, Sequence[Any]]) ->
 PARTS = {
     "filters": Part(filters, ("layers",), 0, "filters.parquet"),
     "activations": Part(means, (), 1, "activations.parquet"),
-    "occurrence": Part(tags, ("top", "per_track"), 1, "occurrence.parquet"),
+    "occurrence": Part(tags, ("top", "per_track"), 2, "occurrence.parquet"),
     "factors": Part(turned, ("factors", "probe"), 2, "factors.parquet"),
     "segments": Part(segments_plane, ("layout",), 2, "segments_plane.parquet"),
     "tracks": Part(plane_of_tracks, ("layout",), 2, "tracks_plane.parquet"),

@@ -57,9 +57,11 @@ def _occurrence(folder: Path, facts: dict[str, Any], about: dict[str, Any]) -> I
         yield f"top {facts['top']} segments, several of a track among them: no test of chance"
         rows.sort(key=lambda row: -row["lift"])
     else:
+        other = facts["untrained"]
+        beside = "" if other is None else f"; untrained: {other}"
         yield (
             f"top {facts['top']} of {facts['tracks']} tracks: {facts['significant']} of "
-            f"{facts['cells']} cells beyond chance (q <= 0.05)"
+            f"{facts['cells']} cells beyond chance (q <= 0.05{beside})"
         )
         rows.sort(key=lambda row: row["p"])
     best: dict[str, dict[str, Any]] = {}
