@@ -262,7 +262,10 @@ class TestNothingTwice:
         copied.save_encoder(encoder)
         assert "of other weights than the run holds now" in Page(report(copied)).text
         look(copied, tones, parts=["activations", "filters"], progress=False)
-        assert made == ["activations", "filters"]
+        assert sorted(made) == ["activations", "filters"]
+        (folder,) = (copied.folder / "look").iterdir()
+        assert sorted(about(folder)["parts"]) == ["activations", "filters"]
+        assert not (folder / "cka.parquet").exists()  # it was of the weights before
 
     def test_a_kill_costs_one_part(self, copied, tones, monkeypatch):
         shutil.rmtree(copied.folder / "look")

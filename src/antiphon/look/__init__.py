@@ -112,6 +112,8 @@ def look(
     there = read_json(folder / "look.json", {})
     parts_there = there.get("parts", {}) if there.get("format") == _FORMAT else {}
     done = {name: part for name, part in parts_there.items() if part["of"] == _of(material, name)}
+    for name in parts_there.keys() - done.keys():
+        (folder / PARTS[name].file).unlink(missing_ok=True)
     for name in chosen:
         key = _key(material, name, settings)
         if done.get(name, {}).get("key") == key and _whole(folder, done[name]):
