@@ -299,7 +299,8 @@ def alike(material: Material, settings: Settings, advance: Advance) -> Made:
     }  # fmt: skip
     advance(1)
     if other and second:
-        layers[other.name] = layer_means(second, [again[key] for key in keys], material.device)
+        name = other.name if other.name not in layers else f"run {other.name}"
+        layers[name] = layer_means(second, [again[key] for key in keys], material.device)
     columns: dict[str, list[Any]] = {}
     for name, theirs in layers.items():
         matrix = cka_matrix(own, None if name == "itself" else theirs)
