@@ -35,6 +35,7 @@ def test_without_words_it_explains_itself(capsys):
         "import",
         "embed",
         "probe",
+        "look",
         "tag",
         "report",
         "study",
@@ -44,7 +45,7 @@ def test_without_words_it_explains_itself(capsys):
 
 
 @pytest.mark.parametrize(
-    "verb", ["data", "pretrain", "import", "embed", "probe", "tag", "report", "demo"]
+    "verb", ["data", "pretrain", "import", "embed", "probe", "look", "tag", "report", "demo"]
 )
 def test_every_verb_has_help(verb, capsys):
     status, text = say(f"{verb} --help", capsys)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from antiphon.encoders import Encoder
     from antiphon.evaluate import probe
     from antiphon.importing import import_published
+    from antiphon.look import look
     from antiphon.methods import Method
     from antiphon.optim import Optim
     from antiphon.recipes import recipe
@@ -43,6 +44,7 @@ __all__ = [
     "Train",
     "embed",
     "import_published",
+    "look",
     "open",
     "pretrain",
     "probe",
@@ -65,6 +67,7 @@ _HOMES = {
     "Train": "train",
     "embed": "embed",
     "import_published": "importing",
+    "look": "look",
     "open": "datasets",
     "pretrain": "train",
     "probe": "evaluate",

@@ -19,6 +19,7 @@ _VERBS = {
     "import": "make a run of published weights: wav2vec 2.0, HuBERT, data2vec-audio, MERT",
     "embed": "write the frozen encoder's vectors of some files to a Parquet table",
     "probe": "score a run on a data set, beside the baselines it must beat",
+    "look": "what the features respond to: filters, tags, factors, planes, layers, saliency",
     "tag": "name what is heard in recordings: the top tags, by a run's kept probe",
     "similar": "what in a collection sounds like a recording, an excerpt, or several examples",
     "report": "write a run's report.html and report.json",
@@ -35,6 +36,7 @@ antiphon learns representations of music from unlabelled audio, and shows what t
   antiphon data ~/Music                                      what is in the folder
   antiphon pretrain ~/Music --out runs/mine --recipe clmr-mel   learn from it
   antiphon probe runs/mine demo                              is it worth anything
+  antiphon look runs/mine demo                               what has it learned
   antiphon report runs/mine                                  runs/mine/report.html
   antiphon embed runs/mine ~/Music --out mine.parquet        use it
   antiphon similar runs/mine ~/Music song.mp3                what sounds like this
@@ -115,6 +117,12 @@ def _probe(words: list[str]) -> None:
 
     rows = call("antiphon probe", _VERBS["probe"], probe, words, {"run": _RUN, "data": _DATA})
     print(format_scores(rows))
+
+
+def _look(words: list[str]) -> None:
+    from antiphon.look import show
+
+    call("antiphon look", _VERBS["look"], show, words, {"run": _RUN, "data": _DATA})
 
 
 def _tag(words: list[str]) -> int:

@@ -76,15 +76,36 @@ def track_map(
         laid = plane(vectors, most=MAPPED, noun="tracks")
     except NoPlane as error:
         return f"No map: {error}"
-    place, kept = _box(laid.points), laid.rows
-    names = [labels[n] or "no label" for n in kept.tolist()]
-    kinds = _kinds(names)
+    kept = laid.rows.tolist()
+    names = [labels[n] or "no label" for n in kept]
+    titles = [f"{tracks[n]}: {name}" for n, name in zip(kept, names, strict=True)]
+    return signs(laid.points, names, titles, [bool(heard[n]) for n in kept], laid.left_out)
+
+
+def signs(
+    points: NDArray[np.float64],
+    names: Sequence[str],
+    titles: Sequence[str],
+    heard: Sequence[bool] | None = None,
+    left_out: int = 0,
+) -> Map:
+    """Points that are laid out already, with a sign for each label.
+
+    Args:
+        points: ``(n, 2)``.
+        names: the label of each.
+        titles: what each is, to be read when it is pointed at.
+        heard: whether each was pre-trained on: those are hollow; default none.
+        left_out: how many are not among them.
+    """
+    place, kinds = _box(points), _kinds(names)
+    hollow = [False] * len(names) if heard is None else heard
     marked = [
-        (x, y, kinds.get(name) or kinds["other"], bool(heard[n]), f"{tracks[n]}: {name}")
-        for (x, y), name, n in zip(place.tolist(), names, kept.tolist(), strict=True)
+        (x, y, kinds.get(name) or kinds["other"], before, title)
+        for (x, y), name, before, title in zip(place.tolist(), names, hollow, titles, strict=True)
     ]
     width, height = (int(v) for v in np.ceil(place.max(0) + _MARGIN))
-    return Map(list(kinds.values()), marked, width, height, laid.left_out)
+    return Map(list(kinds.values()), marked, width, height, left_out)
 
 
 _WIDTH, _TALLEST, _MARGIN = 720, 560, 14

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.files import write_atomically, write_json
+from antiphon.findings import drawn, looks
 from antiphon.leaks import in_words
 from antiphon.runs import Run
 from antiphon.scores import MODELS, splits_name
@@ -77,15 +78,16 @@ def report(run: str | Path | Run) -> Path:
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """What ``report.json`` says: ``run, verdict, scores, leaks, config, data, curves, cost``."""
+    """``report.json``: ``run, verdict, scores, leaks, config, data, curves, looks, cost``."""
     found = run.read("scores.json", {})
     weights = run.folder / "encoder.safetensors"
+    digest = run.digest if weights.exists() else None
     start = _last(run.events("start") + run.events("resume"))
     facts = {
         "run": {
             "name": run.name,
             "antiphon": start.get("antiphon"),
-            "encoder_digest": run.digest if weights.exists() else None,
+            "encoder_digest": digest,
             "started": _last(run.events("start")).get("time"),
             "finished": run.finished,
         },
@@ -95,6 +97,7 @@ def summary(run: Run) -> dict[str, Any]:
         "config": run.config,
         "data": _data(run.read("data.json")),
         "curves": {name: run.events(name) for name in ("step", "watch", "valid")},
+        "looks": looks(run, digest),
         "cost": _cost(run, start),
     }
     return json.loads(json.dumps(_finite(facts), default=str))
@@ -165,6 +168,7 @@ def _page(run: Run, facts: Row) -> str:
         figures=_curves(facts),
         details=[_detail(d) for d in details if d.get("layer") != "all"],
         map=_map(run, facts["run"]["encoder_digest"]),
+        look=drawn(run, facts["looks"]),
         skipped=sheet.get("skipped", [])[:_SKIPPED],
         yaml=run.config_path.read_text(encoding="utf-8"),
         names=NAMES,

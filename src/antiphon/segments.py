@@ -109,7 +109,7 @@ def segments(
     """
     run, dataset = Run.open(run), open_dataset(data)
     encoder = run.encoder().to(pick_device(device))
-    folder = run.folder / "segments" / _place(data, dataset)
+    folder = run.folder / "segments" / place(data, dataset)
     check_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with alone(folder):
@@ -291,7 +291,7 @@ def _in_place(wanted: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _place(data: str | Dataset, dataset: Dataset) -> str:
+def place(data: str | Dataset, dataset: Dataset) -> str:
     """A folder's name for a collection: its own, and a hash of where it lies.
 
     Two collections that come to the same name would cost time, and spoil nothing.
