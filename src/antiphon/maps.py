@@ -81,7 +81,7 @@ def track_map(
     points = vectors[kept].astype(np.float64)
     if np.ptp(points, axis=0).max() < 1e-9:
         return "No map: all tracks have the same vector. The representation has collapsed."
-    place = _box(_plane(points))
+    place = _box(plane(points))
     names = [labels[n] or "no label" for n in kept.tolist()]
     kinds = _kinds(names)
     marked = [
@@ -92,7 +92,8 @@ def track_map(
     return Map(list(kinds.values()), marked, width, height, left_out)
 
 
-def _plane(points: NDArray[np.float64]) -> NDArray[np.float64]:
+def plane(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points ``(n, d)`` laid out by t-SNE, ``(n, 2)``; n is 5 or more, and no two all alike."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
