@@ -22,11 +22,12 @@ async function ask(path, options = {}) {
   throw new Error(typeof word === "string" ? word : `The room answered ${reply.status}.`);
 }
 
-/** GET; parameters that are empty, null or undefined are left out. */
+/** GET; a list is one parameter several times, what is empty is left out. */
 export function get(path, parameters = {}, options = {}) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) {
-    if (value !== "" && value != null && value !== false) query.set(name, value);
+    const several = Array.isArray(value) ? value : [value];
+    for (const one of several) if (one !== "" && one != null && one !== false) query.append(name, one);
   }
   const words = query.toString();
   return ask(words ? `${path}?${words}` : path, options);

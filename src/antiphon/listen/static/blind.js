@@ -6,7 +6,7 @@
 import { get, post } from "./api.js";
 import { $, announce, bar, complain, el, percent, person, plural, replace, value, when } from "./dom.js";
 import { play, stop } from "./player.js";
-import { labelsOf, playButton, span } from "./rows.js";
+import { labelsOf, playButton, span, titleOf } from "./rows.js";
 import { emit, on, set, state } from "./state.js";
 
 let room;
@@ -22,7 +22,7 @@ async function begin(event) {
       feature: Number(state.feature), by: person.get(), source: $("blind-source").value, count: Number($("blind-count").value),
     });
     const notes = await get("/api/notes");
-    session = { ...found, answers: found.items.map(() => null), note: notes.find((one) => one.feature === found.feature) };
+    session = { ...found, answers: found.items.map(() => null), notes: notes.filter((one) => one.feature === found.feature) };
   } catch (error) {
     complain(error);
     return;
@@ -55,8 +55,8 @@ function draw() {
   const sounds = soundsOf();
   replace($("blind-session"), el("section", { class: "card", "aria-labelledby": "h-session" },
     el("h3", { id: "h-session", tabindex: "-1" }, `Feature ${session.feature}: is it one of its strongest?`),
-    session.note
-      ? el("p", {}, "The note says: ", el("q", {}, session.note.text))
+    session.notes.length
+      ? session.notes.map((note) => el("p", {}, `${note.by || "Somebody"} wrote: `, el("q", {}, note.text)))
       : el("p", { class: "note" }, "There is no note on this feature: hear its top segments and write what it responds to first, or judge by what you remember."),
     el("ol", { class: "judge" }, session.items.map((item, n) => one(sounds, n))),
     el("p", { class: "row" },
@@ -134,7 +134,7 @@ function result(found) {
           ["Track", "Labels", "Your answer", "It was"].map((words) => el("th", { scope: "col" }, words)))),
         el("tbody", {}, found.items.map(({ row, top, answer: said }, n) => el("tr", {},
           el("td", { class: "tight" }, playButton(items, n)),
-          el("th", { scope: "row" }, row.title, el("span", { class: "about" }, span(row))),
+          el("th", { scope: "row" }, titleOf(row), el("span", { class: "about" }, span(row))),
           el("td", {}, labelsOf(row)),
           el("td", {}, said ? "yes" : "no"),
           el("td", { class: said === top ? "right" : "wrong" },

@@ -40,7 +40,7 @@ const itemOf = (found) => ({
     if (feature === "") return { seconds, peaks, legend: "" };
     const line = await get(`/api/drop/${found.upload}/activation`, { feature });
     const legend = `Line: feature ${feature} along the file, a window at a time.`;
-    return { seconds, peaks, line: { ...line, steps: true, window: room.window }, legend };
+    return { seconds, peaks, line: { times: found.windows, values: line.values, window: room.window }, legend };
   },
 });
 

@@ -7,7 +7,6 @@ import { emit, on, state } from "./state.js";
 
 let room;
 let asked = 0;
-let noted = null; // what the server has of this feature's note
 
 const visible = () => state.tab === "feature";
 
@@ -24,8 +23,8 @@ async function load() {
     if (mine !== asked) return;
     facts(about);
     filter(about.filter);
-    tops(top);
-    note(notes.find((other) => other.feature === about.feature));
+    tops(top, feature);
+    note(notes.filter((other) => other.feature === about.feature));
     blind(judged);
   } catch (error) {
     if (mine === asked) complain(error);
@@ -44,14 +43,13 @@ function facts(about) {
 
 // --- top segments and their tags, a column a collection -----------------------------------------
 
-function tops(found) {
-  const sources = found.sources ?? found;
+function tops(sources, feature) {
   replace($("tops"), sources.map((source) => {
     const where = room.sources.length > 1 ? (source.source === "a" ? "in-domain" : "out-of-domain") : "";
     const name = `top-${source.source}`;
     return el("section", { class: "card", "aria-labelledby": name },
       el("h3", { id: name }, `Top of ${source.name}`, where && el("span", { class: "where" }, where)),
-      rowList(source.rows, { figure: (row) => row.features?.[found.feature ?? state.feature], of: "Value" }),
+      rowList(source.rows, { figure: (row) => row.features[feature], of: "Value" }),
       enrichment(source.tags ?? [], source.name));
   }));
   $("tops").classList.toggle("two", sources.length > 1);
@@ -106,20 +104,25 @@ function curve({ frequencies, power }) {
 
 // --- the note and what blind listening said -----------------------------------------------------
 
-function note(found) {
-  noted = found ?? null;
-  if (document.activeElement !== $("note-text")) $("note-text").value = found?.text ?? "";
-  $("note-said").textContent = found ? `${found.by || "Somebody"}, ${when(found.at)}` : "Nothing is written yet.";
+// Each person has a note of their own on a feature; those of others stand below.
+function note(notes) {
+  const own = notes.find((one) => one.by === person.get());
+  if (document.activeElement !== $("note-text")) $("note-text").value = own?.text ?? "";
+  const others = notes.filter((one) => one !== own);
+  replace($("note-said"),
+    el("p", { class: "note" }, own ? `Saved ${when(own.at)}.` : others.length ? "" : "Nothing is written yet."),
+    others.map((one) => el("p", {}, el("q", {}, one.text), el("span", { class: "about" }, ` ${one.by || "somebody"}, ${when(one.at)}`))));
 }
 
 async function save(event) {
   event.preventDefault();
   const feature = Number(state.feature);
+  const text = $("note-text").value.trim();
   person.set($("note-by").value.trim());
   try {
-    await put(`/api/notes/${feature}`, { text: $("note-text").value.trim(), by: person.get() });
-    note((await get("/api/notes")).find((other) => other.feature === feature));
-    announce(noted ? `The note on feature ${feature} is saved.` : `The note on feature ${feature} is removed.`);
+    await put(`/api/notes/${feature}`, { text, by: person.get() });
+    note((await get("/api/notes")).filter((other) => other.feature === feature));
+    announce(`Your note on feature ${feature} is ${text ? "saved" : "removed"}.`);
     emit("note", feature);
   } catch (error) {
     complain(error);

@@ -62,10 +62,13 @@ async function begin() {
     set({ feature: firstFeature() }, { replace: true });
   }
   $("run-name").textContent = room.run.name;
-  $("run-about").textContent = [
-    room.run.encoder, room.run.method,
-    ...room.sources.map((source) => `${source.name}: ${plural(source.segments, "segment")} of ${plural(source.tracks, "track")}`),
-  ].filter(Boolean).join(" · ");
+  $("run-about").textContent = [room.run.encoder, room.run.method].filter(Boolean).join(" · ");
+  $("run-data").textContent = room.sources.map(
+    (source) => ` · ${source.name}: ${plural(source.segments, "segment")} of ${plural(source.tracks, "track")}`).join("");
+  $("skip").addEventListener("click", (event) => { // its address is none of the page's
+    event.preventDefault();
+    $("main-top").focus();
+  });
   $("feature").max = room.run.dim - 1;
   $("feature-of").textContent = `of ${count(room.run.dim)}`;
   $("feature").addEventListener("change", () => $("feature").value !== "" && choose(Number($("feature").value)));

@@ -114,7 +114,7 @@ export function drawMap(box, points, { place = null, name = "Map", hear }) {
     return el("li", {}, button);
   }));
   const mine = place && el("p", { class: "note" }, svg("svg", { viewBox: "-12 -12 24 24", "aria-hidden": "true", class: "own key" }, svg("path", { d: STAR })), " your file");
-  replace(box, pane, said, mine, legend);
+  replace(box, el("div", { class: "sheet" }, el("div", { class: "field" }, pane), el("div", { class: "key" }, legend, mine)), said);
 }
 
 /** The nearest point in the direction of an arrow key: along counts once, aside thrice. */

@@ -13,7 +13,7 @@ export const isMarked = (row) => known.get(keyOf(row)) ?? Boolean(row.marked);
 /** Mark a segment, or take its mark away. */
 export async function toggleMark(row) {
   const marked = !isMarked(row);
-  const feature = state.feature === "" ? null : Number(state.feature);
+  const feature = marked && state.feature !== "" ? Number(state.feature) : null; // none: all its marks go
   try {
     await put(`/api/marks/${row.source}/${row.id}`, { marked, feature });
   } catch (error) {

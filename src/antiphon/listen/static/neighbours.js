@@ -4,10 +4,9 @@ import { get } from "./api.js";
 import { $, complain, el, replace } from "./dom.js";
 import { keyOf } from "./marks.js";
 import { current } from "./player.js";
-import { rowList } from "./rows.js";
+import { rowList, titleOf } from "./rows.js";
 import { on } from "./state.js";
 
-let room;
 let asked = 0;
 let shown = "";
 
@@ -15,15 +14,14 @@ async function load(item) {
   const mine = ++asked;
   if (item?.kind === "blind") return clear();
   if (item?.kind !== "segment") return item ? undefined : clear();
-  const { source, id, title } = item.row;
+  const { source, id } = item.row;
   if (keyOf(item.row) === shown) return;
   try {
     const { rows } = await get("/api/neighbours", { source, id, count: 8 });
     if (mine !== asked || current()?.kind === "blind") return;
     shown = keyOf(item.row);
-    $("neighbours-of").textContent = `of ${title}, by other tracks`;
-    const names = room.sources.length > 1 ? Object.fromEntries(room.sources.map((one) => [one.key, one.name])) : null;
-    replace($("neighbours"), rowList(rows, { figure: (row) => row.similarity, of: "Similarity", sources: names }));
+    $("neighbours-of").textContent = `of ${titleOf(item.row)}, by other tracks`;
+    replace($("neighbours"), rowList(rows, { figure: (row) => row.similarity, of: "Similarity" }));
   } catch (error) {
     if (mine === asked) complain(error);
   }
@@ -35,8 +33,7 @@ function clear() {
   replace($("neighbours"), el("p", { class: "note" }, "Play something: what sounds alike to the encoder comes here."));
 }
 
-export function start(theRoom) {
-  room = theRoom;
+export function start() {
   clear();
   on("playing", load);
 }

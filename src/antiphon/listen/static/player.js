@@ -5,6 +5,7 @@
 
 import { get } from "./api.js";
 import { $, announce, clock, complain, icon } from "./dom.js";
+import { titleOf } from "./rows.js";
 import { isMarked, keyOf, toggleMark } from "./marks.js";
 import { emit, on, state } from "./state.js";
 import { makeWave } from "./wave.js";
@@ -102,7 +103,7 @@ function show() {
   const item = current();
   const row = item?.kind === "segment" ? item.row : null;
   const words = row
-    ? [row.title, [row.group, `segment ${row.number + 1}`, row.labels?.join(", ")].filter(Boolean).join(" · ")]
+    ? [titleOf(row), [row.group, `segment ${row.number + 1}`, row.labels?.join(", ")].filter(Boolean).join(" · ")]
     : item ? [item.title, item.about ?? ""] : ["Nothing is playing", "Choose a row, or press the space bar."];
   $("now-title").textContent = words[0];
   $("now-about").textContent = words[1];
@@ -154,20 +155,23 @@ async function ofSegment(row) {
   const path = `/api/track/${row.source}/${row.track}`;
   const feature = state.feature;
   const track = await get(path);
-  const points = whole() ? 1000 : Math.min(20000, Math.ceil((500 * track.seconds) / row.seconds));
+  const points = whole() ? 1000 : Math.min(10000, Math.ceil((500 * track.seconds) / row.seconds));
+  const asked = whole()
+    ? get(`${path}/activation`, { feature })
+    : get(`/api/segment/${row.source}/${row.id}/saliency`, { feature, points: 200 });
   const [{ seconds, peaks }, line] = await Promise.all([
     get(`${path}/wave`, { points }),
-    feature === "" ? null
-      : whole() ? get(`${path}/activation`, { feature })
-      : get(`/api/segment/${row.source}/${row.id}/saliency`, { feature, points: 200 }),
+    asked.catch((error) => complain(error)), // the waveform is worth showing without it
   ]);
   const segment = whole() ? [row.start, row.start + row.seconds] : null;
   if (!line) return { seconds, peaks, segment, legend: "" };
   const legend = whole()
     ? `Line: feature ${feature} along the track, a window at a time. Shaded: the segment.`
     : `Line: where in this segment feature ${feature} listens (its gradient).`;
-  const times = whole() ? line.times : line.times.map((time) => time + row.start);
-  return { seconds, peaks, segment, line: { ...line, times, steps: whole(), window: row.seconds }, legend };
+  const drawn = whole()
+    ? { times: track.windows, values: line.values, window: row.seconds }
+    : { times: line.times.map((time) => time + row.start), values: line.values };
+  return { seconds, peaks, segment, line: drawn, legend };
 }
 
 function tick() {

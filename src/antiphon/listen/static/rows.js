@@ -7,6 +7,10 @@ import { emit } from "./state.js";
 
 export const span = (row) => `${clock(row.start)} – ${clock(row.start + row.seconds)}`;
 
+/** A track in a folder is called after both: the folder is named beside it, once. */
+export const titleOf = (row) =>
+  row.group && row.title.startsWith(`${row.group}/`) ? row.title.slice(row.group.length + 1) : row.title;
+
 export function playButton(items, n, options) {
   const { row } = items[n];
   return el("button", {
@@ -33,7 +37,7 @@ export function rowList(rows, { figure, of, sources = null } = {}) {
     el("li", {},
       playButton(items, n),
       el("div", { class: "what" },
-        el("span", { class: "title" }, row.title),
+        el("span", { class: "title" }, titleOf(row)),
         el("span", { class: "about" }, [row.group, span(row), sources?.[row.source]].filter(Boolean).join(" · "), " "),
         labelsOf(row)),
       figure && el("div", { class: "figure" },

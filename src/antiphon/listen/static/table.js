@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { $, announce, bar, complain, count, el, plural, replace, value } from "./dom.js";
 import { markButton } from "./marks.js";
 import { itemsOf } from "./player.js";
-import { labelsOf, playButton, span } from "./rows.js";
+import { labelsOf, playButton, span, titleOf } from "./rows.js";
 import { emit, numbers, on, set, state, tagList, tagWords } from "./state.js";
 
 let room;
@@ -18,7 +18,7 @@ const sorting = () => state.sort || (state.feature === "" ? "track" : `f${state.
 
 function question(page) {
   return {
-    source: state.source, features: features().join(","), tags: tags().join(","),
+    source: state.source, features: features().join(","), tag: tags(),
     sort: sorting(), order: state.order, search: state.search, marked: state.marked, page, size: state.size,
   };
 }
@@ -64,10 +64,10 @@ function header(column) {
   const downwards = state.order === "desc";
   const turn = () => set({
     sort: column.sort === `f${state.feature}` ? "" : column.sort, page: "1",
-    order: sorted ? (downwards ? "asc" : "desc") : column.of ? "desc" : "asc",
+    order: sorted ? (downwards ? "asc" : "desc") : column.of || column.tight ? "desc" : "asc",
   });
   return el("th", {
-    scope: "col", class: `${column.of ? "number" : ""} ${column.wide ? "wide" : ""}`,
+    scope: "col", class: ["of", "wide", "tight"].filter((kind) => column[kind]).join(" "),
     "aria-sort": sorted ? (downwards ? "descending" : "ascending") : "none",
   }, el("button", { type: "button", class: "sort", "data-focus": `sort ${column.sort}`, onclick: turn },
     column.name, el("span", { "aria-hidden": "true", class: "arrow" }, sorted ? (downwards ? "↓" : "↑") : "↕")));
@@ -82,7 +82,7 @@ function line(items, n, shown, largest) {
   });
   return el("tr", {},
     el("td", { class: "tight" }, playButton(items, n, { further })),
-    el("th", { scope: "row" }, el("span", { class: "title" }, row.title),
+    el("th", { scope: "row" }, el("span", { class: "title" }, titleOf(row)),
       el("span", { class: "about" }, row.group ?? ""),
       el("span", { class: "about narrow" }, span(row), " ", labelsOf(row))),
     el("td", { class: "wide time" }, span(row)),
@@ -99,8 +99,7 @@ function show(found) {
   replace($("rows-head"), el("tr", {},
     el("td", { class: "tight" }, el("span", { class: "unseen" }, "Play")),
     shown.map(header),
-    el("th", { scope: "col", class: "tight", "aria-sort": sorting() === "marked" ? "descending" : "none" },
-      el("span", { class: "unseen" }, "Mark"))));
+    header({ name: "Mark", sort: "marked", tight: true })));
   replace($("rows-body"), items.length
     ? items.map((_, n) => line(items, n, shown, largest))
     : el("tr", {}, el("td", { class: "empty", colspan: shown.length + 2 }, "No segment is like that.")));

@@ -22,18 +22,18 @@ function outline(peaks, seconds, view) {
   return `M${up.join("L")}L${down.reverse().join("L")}z`;
 }
 
-// Values that stand for a window each are drawn as steps, those of single moments as a line.
+// Values that stand for a window each (its beginning is told) are drawn as steps, others as a line.
 function curve(line, view) {
   const { times, values } = line;
   if (!times?.length) return "";
-  const low = Math.min(...values, line.floor ?? Infinity);
+  const low = Math.min(...values);
   const high = Math.max(...values);
   const y = (value) => (HEIGHT * (0.94 - (0.88 * (value - low)) / (high - low || 1))).toFixed(1);
   const points = [];
   for (let n = 0; n < times.length; n++) {
     points.push(`${at(times[n], view).toFixed(1)} ${y(values[n])}`);
-    if (line.steps) {
-      const end = times[n + 1] ?? times[n] + (line.window ?? 0);
+    if (line.window) {
+      const end = times[n + 1] ?? Math.min(times[n] + line.window, view.to);
       points.push(`${at(end, view).toFixed(1)} ${y(values[n])}`);
     }
   }
