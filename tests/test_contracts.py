@@ -32,8 +32,8 @@ ORDER = [
     "methods", "gradcache", "optim", "validate", "watch", "runs", "importing", "settings",
     "lessons", "cards", "journal", "devices", "train", "windows", "tables", "embed", "hear",
     "segments", "metrics", "resampling", "subsets", "probes", "protocol", "saved", "scores",
-    "heads", "probing", "evaluate", "maps", "figures", "tagging", "verdict", "report", "options",
-    "recipes", "studies", "demo", "cli", "__main__",
+    "heads", "probing", "evaluate", "interpret", "maps", "figures", "tagging", "verdict", "report",
+    "listen", "options", "recipes", "studies", "demo", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -20,6 +20,7 @@ _VERBS = {
     "embed": "write the frozen encoder's vectors of some files to a Parquet table",
     "probe": "score a run on a data set, beside the baselines it must beat",
     "tag": "name what is heard in recordings: the top tags, by a run's kept probe",
+    "listen": "the listening room: a run's features and collections in the browser, to hear",
     "report": "write a run's report.html and report.json",
     "study": "experiments of several runs, each with one table and one page: study NAME",
     "demo": "the whole way on the built-in real music: pretrain, probe, report",
@@ -121,6 +122,14 @@ def _tag(words: list[str]) -> int:
     several = {"type": str, "nargs": "+", "help": "recordings, folders, tables, named data sets"}
     rows = call("antiphon tag", _VERBS["tag"], show, words, {"run": _RUN, "files": several})
     return int(any(row["failed"] for row in rows))
+
+
+def _listen(words: list[str]) -> None:
+    from antiphon.listen.server import listen
+
+    second = {"type": str, "nargs": "?", "default": None, "help": "another, beside it"}
+    places = {"run": _RUN, "data": _DATA, "data2": second}
+    call("antiphon listen", _VERBS["listen"], listen, words, places)
 
 
 def _report(words: list[str]) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from antiphon.interpret.projection import NoPlane, plane
 
 MAPPED = 2000
 """The most tracks that a map shows."""
@@ -71,17 +72,11 @@ def track_map(
         labels: one label a track; empty if it has none.
         heard: whether a track was pre-trained on.
     """
-    finite = np.isfinite(vectors).all(1)
-    kept = np.flatnonzero(finite)
-    left_out = max(0, len(kept) - MAPPED)
-    if left_out:
-        kept = np.sort(np.random.default_rng(0).choice(kept, MAPPED, replace=False))
-    if len(kept) < 5:
-        return f"No map: it takes at least 5 tracks, and there are {len(kept)}."
-    points = vectors[kept].astype(np.float64)
-    if np.ptp(points, axis=0).max() < 1e-9:
-        return "No map: all tracks have the same vector. The representation has collapsed."
-    place = _box(_plane(points))
+    try:
+        laid = plane(vectors, most=MAPPED, noun="tracks")
+    except NoPlane as error:
+        return f"No map: {error}"
+    place, kept = _box(laid.points), laid.rows
     names = [labels[n] or "no label" for n in kept.tolist()]
     kinds = _kinds(names)
     marked = [
@@ -89,22 +84,7 @@ def track_map(
         for (x, y), name, n in zip(place.tolist(), names, kept.tolist(), strict=True)
     ]
     width, height = (int(v) for v in np.ceil(place.max(0) + _MARGIN))
-    return Map(list(kinds.values()), marked, width, height, left_out)
-
-
-def _plane(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
-    points = (points - points.mean(0)) / points.std()
-    with threadpool_limits(1):
-        if points.shape[1] > 50:
-            components = min(50, len(points) - 1)
-            points = PCA(components, svd_solver="full").fit_transform(points)
-        perplexity = min(30.0, (len(points) - 1) / 3)
-        start = "pca" if points.shape[1] > 1 else "random"
-        tsne = TSNE(perplexity=perplexity, init=start, random_state=0)
-        return np.asarray(tsne.fit_transform(points), dtype=np.float64)
+    return Map(list(kinds.values()), marked, width, height, laid.left_out)
 
 
 _WIDTH, _TALLEST, _MARGIN = 720, 560, 14

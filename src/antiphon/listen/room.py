@@ -1,0 +1,499 @@
+"""The room itself: a run, its collections and its probe, and what can be asked of them together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from antiphon import audio, saved
+from antiphon.datasets import Track
+from antiphon.encoders import Encoder
+from antiphon.files import check_writable, read_json, write_json
+from antiphon.listen.blind import Session, Trials, draw, summary
+from antiphon.listen.collection import Collection, Kept, Rows, about, number
+from antiphon.listen.notes import Marks, Notes, checked
+from antiphon.listen.sound import Sound, check, peaks, seconds_of
+from antiphon.listen.uploads import LONGEST, Uploads, windows
+from antiphon.maps import MAPPED, plane
+from antiphon.runs import Run
+from antiphon.saved import SavedProbe
+from antiphon.segments import segments
+from antiphon.tagging import credentials
+from antiphon.windows import Vectors, pick_device, vectors
+
+_TOGETHER = 64  # windows of an upload that are embedded at once
+_PLACED_BY = 5  # neighbours on the map
+
+
+@dataclass(frozen=True)
+class Features:
+    """Each feature over the segments of a collection, ``(d,)`` each."""
+
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+    active: NDArray[np.float64]
+    order: NDArray[np.int64]
+    dead: frozenset[int]
+
+
+class Room:
+    """A run's room.
+
+    Args:
+        run: the run.
+        sources: the collections, by key.
+        encoder: the run's, on the device to use.
+        probe: the run's, if it keeps one that fits these segments.
+        tags_about: what the probe was fitted to, or why there is none.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        sources: Mapping[str, Collection],
+        encoder: Encoder,
+        probe: SavedProbe | None = None,
+        tags_about: str | None = None,
+    ) -> None:
+        self.run, self.sources, self.encoder = run, dict(sources), encoder
+        self.probe, self.tags_about = probe, tags_about
+        self.folder, self.hash = run.folder / "room", run.digest
+        self.torch = threading.Lock()  # one computation at a time; the rest goes on beside it
+        self.sound = Sound(self.folder / "cache")
+        self.notes = Notes(self.folder, self.hash)
+        self.marks = Marks(self.folder, self.sources)
+        self.trials = Trials(self.folder, self.hash)
+        self.uploads = Uploads(self.folder)
+        self.features = {key: _features(source) for key, source in self.sources.items()}
+        self.maps = {
+            key: TrackMap(source, self.folder / "maps") for key, source in self.sources.items()
+        }
+        self._waves = Kept[tuple[float, list[list[float]]]](256)
+
+    def source(self, key: str) -> Collection:
+        """A collection.
+
+        Raises:
+            KeyError: there is none of that key.
+        """
+        if key not in self.sources:
+            raise KeyError(f"there is no data set {key!r}: there are {', '.join(self.sources)}")
+        return self.sources[key]
+
+    def segment(self, key: str, number: int) -> Collection:
+        """The collection of a segment that there is.
+
+        Raises:
+            KeyError: there is none.
+        """
+        source = self.source(key)
+        if not 0 <= number < len(source):
+            raise KeyError(f"there is no segment {number}: {source.name} has {len(source)}")
+        return source
+
+    def track(self, key: str, number: int) -> Track:
+        """A track that there is.
+
+        Raises:
+            KeyError: there is none.
+        """
+        tracks = self.source(key).found.tracks
+        if not 0 <= number < len(tracks):
+            raise KeyError(f"there is no track {number}: {self.source(key).name} has {len(tracks)}")
+        return tracks[number]
+
+    def about(self) -> dict[str, Any]:
+        """What the page asks first."""
+        config = self.run.config
+        first = next(iter(self.sources.values()))
+        return {
+            "run": {
+                "name": self.run.name,
+                "encoder": type(self.encoder).__name__,
+                "method": _class(config.get("method")) or config.get("imported"),
+                "sample_rate": self.encoder.sample_rate,
+                "dim": first.dim,
+                "hash": self.hash,
+            },
+            "window": self.encoder.seconds,
+            "sources": [
+                {
+                    "key": key,
+                    "name": source.name,
+                    "task": source.task,
+                    "classes": list(source.found.classes),
+                    "tracks": len(source.found.tracks),
+                    "segments": len(source),
+                    "skipped": source.found.skipped,
+                }
+                for key, source in self.sources.items()
+            ],
+            "tags": list(first.tags) if self.probe else None,
+            "tags_about": self.tags_about,
+            "dead": sorted(self.features["a"].dead),
+            "has_filters": False,
+        }
+
+    def feature(self, n: int) -> dict[str, Any]:
+        """How a feature is used in the first collection.
+
+        Raises:
+            ValueError: there is no such feature.
+        """
+        first = self.features["a"]
+        self.sources["a"].feature(n)
+        return {
+            "feature": n,
+            "mean": number(first.mean[n]),
+            "deviation": number(first.deviation[n]),
+            "active": number(first.active[n]),
+            "dead": n in first.dead,
+            "rank": int(np.flatnonzero(first.order == n)[0]) + 1,
+            "curve": [number(v) for v in first.mean[first.order]],
+            "filter": None,
+        }
+
+    def top(self, n: int, count: int, per_track: int | None) -> list[dict[str, Any]]:
+        """A feature's top segments in each collection, and which tags those have.
+
+        Raises:
+            ValueError: there is no such feature.
+        """
+        found = []
+        for key, source in self.sources.items():
+            order = source.order(f"f{n}", True)
+            if per_track:
+                wide, seen, picked = order[: 200 * count], dict[int, int](), []
+                for place in wide.tolist():
+                    owner = int(source.found.track[place])
+                    seen[owner] = seen.get(owner, 0) + 1
+                    if seen[owner] <= per_track:
+                        picked.append(place)
+                order = np.array(picked, np.int32)
+            found.append(
+                {
+                    "source": key,
+                    "name": source.name,
+                    "rows": source.rows(order[:count], [n], marked=self.marks.of(key)),
+                    "tags": [],
+                    "mean": number(self.features[key].mean[n]),
+                    "active": number(self.features[key].active[n]),
+                }
+            )
+        return found
+
+    def neighbours(self, key: str, n: int, count: int) -> Rows:
+        """The segments of other tracks that are most like one, in its own collection."""
+        source = self.segment(key, n)
+        vector = np.asarray(source.found.vectors[n])
+        return self._alike(source, source.nearest(vector, count, int(source.found.track[n])))
+
+    def _alike(self, source: Collection, found: list[tuple[int, float]]) -> Rows:
+        rows = source.rows([n for n, _ in found], marked=self.marks.of(source.key))
+        for row, (_, similarity) in zip(rows, found, strict=True):
+            row["similarity"] = number(similarity)
+        return rows
+
+    def whole_track(self, key: str, n: int) -> dict[str, Any]:
+        """A track, and where its segments begin in it."""
+        track, source = self.track(key, n), self.sources[key]
+        own = source.segments_of(n)
+        return {
+            "source": key,
+            "number": n,
+            **about(track),
+            "seconds": seconds_of(track),
+            "start": track.start,
+            "segments": list(own),
+            "windows": [round(source.begins(place), 6) for place in own],
+        }
+
+    def wave(self, key: str, n: int, points: int) -> dict[str, Any]:
+        """A track's peaks."""
+        return self._wave((key, n), self.track(key, n), points)
+
+    def _wave(self, name: tuple[Any, ...], track: Track, points: int) -> dict[str, Any]:
+        kept = (*name, check(track), points)
+        seconds, pairs = self._waves.get(kept, lambda: peaks(track, points))
+        return {"seconds": seconds, "peaks": pairs}
+
+    def activation(self, key: str, n: int, feature: int) -> dict[str, Any]:
+        """A feature in each of a track's segments; the times are the segments' middles."""
+        self.track(key, n)
+        source = self.sources[key]
+        own = source.segments_of(n)
+        values = source.feature(feature)[own.start : own.stop]
+        times = [
+            round(source.begins(place) + float(source.found.seconds[place]) / 2, 6) for place in own
+        ]
+        return {"times": times, "values": [number(v) for v in values], "per": "segment"}
+
+    def drop(self, partial: Path, name: str) -> dict[str, Any]:
+        """Hear a file that was dropped on the page, and keep it.
+
+        Raises:
+            audio.AudioError: it can't be read as sound.
+        """
+        rate, length = self.encoder.sample_rate, self.encoder.window
+        starts, found, end = [], [], 0.0
+        source = windows(partial, rate, length)
+        while some := list(islice(source, _TOGETHER)):
+            with self.torch:
+                found += [row.vector for row in vectors(self.encoder, some)]
+            starts += [window.start for window in some]
+            end = some[-1].start + some[-1].seconds
+        h = np.stack(found)
+        if not np.isfinite(h).all():
+            raise audio.AudioError(partial, "the encoder makes no finite vector of it")
+        seconds, pairs = peaks(Track(name, str(partial), seconds=None), 1000)
+        about = {"seconds": seconds, "heard": end, "window": length / rate}
+        made = self.uploads.keep(partial, name, np.array(starts), h, about)
+        first = self.sources["a"]
+        return {
+            "upload": made,
+            "name": self.uploads.track(made).id,
+            "seconds": seconds,
+            "place": self.maps["a"].place(h.mean(0)),
+            "tags": self._tags(starts, h),
+            "neighbours": self._alike(first, first.nearest(h.mean(0), 10)),
+            "windows": [round(s, 6) for s in starts],
+            "wave": {"seconds": seconds, "peaks": pairs},
+            "truncated": seconds > LONGEST,
+        }
+
+    def _tags(self, starts: list[float], h: Vectors) -> dict[str, Any] | None:
+        if not self.probe:
+            return None
+        found = self.probe.probabilities(h)
+        mean = found.mean(0)
+        best = np.argsort(-mean, kind="stable")[:5]
+        return {
+            "classes": self.probe.classes,
+            "times": [round(s, 6) for s in starts],
+            "probabilities": [[number(p) for p in row] for row in found],
+            "top": [{"tag": self.probe.classes[i], "probability": number(mean[i])} for i in best],
+        }
+
+    def drop_activation(self, made: str, feature: int) -> dict[str, Any]:
+        """A feature in each window of an upload."""
+        starts, h, about = self.uploads.heard(made)
+        self.sources["a"].feature(feature)
+        times = [round(float(s) + about["window"] / 2, 6) for s in starts]
+        return {"times": times, "values": [number(v) for v in h[:, feature]], "per": "segment"}
+
+    def begin_blind(self, feature: int, key: str, count: int, by: Any) -> Session:
+        """Draw segments to be judged blind; the same for each person's first session.
+
+        Raises:
+            ValueError: there is no such feature, or too few tracks.
+        """
+        source = self.source(key)
+        name = checked(by, "the judge's name")
+        turn = self.trials.turn(feature, source.name, count, name)
+        top, rest = draw(source.feature(feature), source.found.track, count, turn)
+        rows = source.rows([*top, *rest], [feature])
+        items = [
+            {
+                "track": source.track_of(n).id,
+                "start": float(source.found.start[n]),
+                "seconds": float(source.found.seconds[n]),
+                "top": place < len(top),
+                "row": row,
+            }
+            for place, (n, row) in enumerate(zip([*top, *rest], rows, strict=True))
+        ]
+        return self.trials.begin(feature, name, source.name, items)
+
+    def blind_sound(self, session: str, item: int) -> Path:
+        """What is heard of one item: as the encoder hears it, so that no rate tells its origin.
+
+        Raises:
+            KeyError: there is no such session or item, or its data set isn't in the room.
+        """
+        found = self.trials.read(session)
+        if not 0 <= item < len(found["items"]):
+            raise KeyError(f"this session has no item {item}")
+        one = found["items"][item]
+        for source in self.sources.values():
+            if source.name == found["data"]:
+                for track in source.found.tracks:
+                    if track.id == one["track"]:
+                        rate = self.encoder.sample_rate
+                        salt = f"{session}/{item}"
+                        return self.sound.excerpt(track, one["start"], one["seconds"], rate, salt)
+        raise KeyError("what this session plays isn't in the room any more")
+
+    def written(self) -> list[dict[str, Any]]:
+        """All features that somebody wrote about or judged, with what is known of them."""
+        written, judged = self.notes.all(), self.trials.all()
+        numbers = {n["feature"] for n in written} | {s["feature"] for s in judged}
+        found = []
+        for n in sorted(numbers):
+            found.append(
+                {
+                    "feature": n,
+                    "notes": [note for note in written if note["feature"] == n],
+                    "top": self.top(n, 5, 1),
+                    "blind": [summary(s) for s in judged if s["feature"] == n],
+                }
+            )
+        return found
+
+
+class TrackMap:
+    """The tracks of a collection on a plane, laid out in the background and kept in a file.
+
+    Args:
+        source: the collection.
+        folder: where it is kept.
+    """
+
+    def __init__(self, source: Collection, folder: Path) -> None:
+        self.source, self.path = source, folder / f"{source.stamp}.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.failed = ""
+        self._found: dict[str, Any] | None = read_json(self.path)
+        self._means: Vectors | None = None
+
+    def begin(self) -> None:
+        """Lay it out, unless it is kept."""
+        if self._found is None:
+            threading.Thread(target=self._work, daemon=True).start()
+
+    def _work(self) -> None:
+        try:
+            found = self._laid_out()
+            write_json(self.path, found)
+            self._found = found
+        except Exception as error:  # told to whoever asks for the map
+            self.failed = str(error) or type(error).__name__
+
+    def read(self) -> dict[str, Any] | None:
+        """``method, unit, points, left_out``, or None while it is being made."""
+        return self._found
+
+    def means(self) -> Vectors:
+        """The mean vector of each track."""
+        if self._means is None:
+            self._means = self.source.found.means()
+        return self._means
+
+    def _laid_out(self) -> dict[str, Any]:
+        means = self.means()
+        finite = np.flatnonzero(np.isfinite(means).all(1))
+        kept = finite
+        if len(kept) > MAPPED:
+            kept = np.sort(np.random.default_rng(0).choice(kept, MAPPED, replace=False))
+        points = means[kept].astype(np.float64)
+        if len(kept) < 5 or np.ptp(points, axis=0).max() < 1e-9:
+            places = np.stack([np.arange(len(kept), dtype=float), np.zeros(len(kept))], 1)
+            method = "none"
+        else:
+            places, method = plane(points), "t-SNE"
+        found = []
+        for track, (x, y) in zip(kept.tolist(), places.tolist(), strict=True):
+            own, name = self.source.segments_of(track), about(self.source.found.tracks[track])
+            found.append(
+                {
+                    "track": track,
+                    "id": own[len(own) // 2],
+                    "x": round(x, 4),
+                    "y": round(y, 4),
+                    "label": ", ".join(name["labels"]),
+                    "title": name["title"],
+                    "group": name["group"],
+                }
+            )
+        left_out = len(means) - len(kept)
+        return {"method": method, "unit": "track", "points": found, "left_out": left_out}
+
+    def place(self, vector: Vectors) -> dict[str, float] | None:
+        """Where a vector would lie: amid the tracks on the map that are most like it.
+
+        t-SNE has no way to place a new point; this is the mean of the nearest tracks' places,
+        weighted by their cosines. None while there is no map.
+        """
+        if self._found is None or not self._found["points"]:
+            return None
+        tracks = [point["track"] for point in self._found["points"]]
+        means = self.means()[tracks]
+        lengths = np.linalg.norm(means, axis=1) * np.linalg.norm(vector)
+        alike = means @ vector / np.maximum(lengths, 1e-12)
+        best = np.argsort(-alike, kind="stable")[:_PLACED_BY]
+        weights = np.maximum(alike[best], 0) + 1e-6
+        places = np.array([[self._found["points"][i][c] for c in "xy"] for i in best])
+        x, y = (weights / weights.sum()) @ places
+        return {"x": round(float(x), 4), "y": round(float(y), 4)}
+
+
+def prepare(
+    run: str | Path | Run,
+    data: str,
+    data2: str | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> Room:
+    """Embed what isn't embedded yet, and make the room ready; maps go on in the background.
+
+    Raises:
+        ValueError, OSError: as :func:`antiphon.segments.segments`.
+    """
+    run = Run.open(run)
+    check_writable(run.folder / "room")
+    (run.folder / "room").mkdir(parents=True, exist_ok=True)
+    encoder = run.encoder().to(pick_device(device))
+    probe, tags_about = _probe(run, encoder)
+    ask: Callable[[Vectors], NDArray[Any]] | None = probe.probabilities if probe else None
+    sources = {}
+    for key, spec in zip("ab", [data, data2], strict=True):
+        if spec is not None:
+            found = segments(run, spec, device, progress)
+            tags = probe.classes if probe else ()
+            sources[key] = Collection(key, found, run.folder / "room", tags, ask, progress)
+    room = Room(run, sources, encoder, probe, tags_about)
+    for place in room.maps.values():
+        place.begin()
+    return room
+
+
+def _probe(run: Run, encoder: Encoder) -> tuple[SavedProbe | None, str | None]:
+    """The run's probe, if it is of the vectors that segments have; and what to say of it."""
+    try:
+        probe = saved.load(run)
+    except FileNotFoundError:
+        return None, None
+    except ValueError as error:
+        return None, str(error)
+    about = probe.about
+    same_layer = about["layer"] in (None, -1) and about["pooling"] == encoder.pooling
+    if not same_layer or abs(about["window_seconds"] - encoder.seconds) > 1e-3:
+        return None, (
+            "the kept probe is of other windows or of another layer than the segments: "
+            "`antiphon probe RUN DATA --save` without --layer and --seconds makes one that fits"
+        )
+    return probe, credentials(about)
+
+
+def _features(source: Collection) -> Features:
+    stats = np.array(
+        [
+            (c.mean(), c.std(), (c > 0).mean(), np.ptp(c) > 1e-6 * np.abs(c).max())
+            for c in (row[np.isfinite(row)].astype(np.float64) for row in source.columns)
+        ]
+    )
+    mean = stats[:, 0]
+    order = np.argsort(-mean, kind="stable")
+    dead = frozenset(np.flatnonzero(stats[:, 3] == 0).tolist())
+    return Features(mean, stats[:, 1], stats[:, 2], order, dead)
+
+
+def _class(described: Any) -> str | None:
+    path = described.get("class_path", "") if isinstance(described, dict) else ""
+    return path.rpartition(".")[2] or None
