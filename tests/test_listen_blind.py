@@ -12,6 +12,7 @@ from scipy.stats import binomtest, fisher_exact
 from sklearn.metrics import cohen_kappa_score
 
 from antiphon.listen.blind import Trials, agreement, cohen, draw, fleiss, judged, summary
+from antiphon.listen.collection import Missing
 
 booleans = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
 
@@ -20,7 +21,9 @@ booleans = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_siz
 def test_a_result_is_what_scipy_and_sklearn_say(pairs):
     said, true = map(list, zip(*pairs, strict=True))
     found = judged(said, true)
-    cells = [[sum(s == a and t == b for s, t in pairs) for b in (True, False)] for a in (True, False)]
+    cells = [
+        [sum(s == a and t == b for s, t in pairs) for b in (True, False)] for a in (True, False)
+    ]
     assert found["p"] == pytest.approx(fisher_exact(cells, "greater").pvalue)
     right = sum(s == t for s, t in pairs)
     assert (found["right"], found["of"]) == (right, len(pairs))
@@ -83,7 +86,7 @@ def test_what_is_drawn(seed, half, turn):
     owners = tracks[top + rest]
     assert len(set(owners)) == 2 * half  # one of a track
     assert np.isfinite(column[top + rest]).all()
-    best = sorted((-np.nanmax(column[tracks == t]) for t in range(30)))
+    best = sorted(-np.nanmax(column[tracks == t]) for t in range(30))
     place = turn % (30 // (2 * half)) * half
     np.testing.assert_allclose(-column[top], best[place : place + half])
     assert draw(column, tracks, 2 * half, turn) == (top, rest)
@@ -170,10 +173,12 @@ def test_the_order_is_shuffled(tmp_path, items):
     assert len(orders) > 15
 
 
-@pytest.mark.parametrize("name", ["../notes", "", "x", "a/b", "a" * 50, "nosuchsession", ".", "%2e"])
+@pytest.mark.parametrize(
+    "name", ["../notes", "", "x", "a/b", "a" * 50, "nosuchsession", ".", "%2e"]
+)
 def test_no_such_session(tmp_path, name):
     (tmp_path / "notes.json").write_text("{}")
-    with pytest.raises(KeyError, match="no such session"):
+    with pytest.raises(Missing, match="no such session"):
         Trials(tmp_path, "weights").read(name)
 
 

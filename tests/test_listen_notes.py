@@ -77,9 +77,7 @@ def test_a_file_that_is_none_of_ours_is_not_written_over(tmp_path):
 
 def test_many_write_at_once(tmp_path):
     notes = Notes(tmp_path, "weights")
-    threads = [
-        threading.Thread(target=notes.put, args=(n, f"note {n}", "ann")) for n in range(30)
-    ]
+    threads = [threading.Thread(target=notes.put, args=(n, f"note {n}", "ann")) for n in range(30)]
     for thread in threads:
         thread.start()
     for thread in threads:

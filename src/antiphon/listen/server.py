@@ -37,7 +37,7 @@ Feature = Annotated[int, Query(ge=0)]
 Count = Annotated[int, Query(ge=1, le=100)]
 
 
-def make_app(room: Room, host: str = "127.0.0.1", largest: int = uploads.LARGEST) -> FastAPI:
+def make_app(room: Room, host: str = "127.0.0.1", largest: int = uploads.LARGEST) -> Guard:
     """The room as an ASGI application.
 
     Args:
@@ -46,8 +46,6 @@ def make_app(room: Room, host: str = "127.0.0.1", largest: int = uploads.LARGEST
         largest: bytes that an upload may have.
     """
     app = FastAPI(title="antiphon", docs_url=None, redoc_url=None, openapi_url=None)
-    names, addresses = names_of(host)
-    app.add_middleware(Guard, hosts=names, addresses=addresses)
     tell_errors(app)
     _tables(app, room)
     _tracks(app, room)
@@ -56,7 +54,8 @@ def make_app(room: Room, host: str = "127.0.0.1", largest: int = uploads.LARGEST
     _written(app, room)
     _trials(app, room)
     app.mount("/", StaticFiles(directory=STATIC, html=True, check_dir=False))
-    return app
+    names, addresses = names_of(host)
+    return Guard(app, names, addresses)
 
 
 def _tables(app: FastAPI, room: Room) -> None:
