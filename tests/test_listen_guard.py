@@ -33,8 +33,9 @@ def test_names_it_answers_to(host):
 @pytest.mark.parametrize(
     "host",
     [
-        "evil.com", "evil.com:8000", "127.0.0.1.evil.com", "localhost.evil.com", "127.0.0.1@evil.com",
-        "evil.com#localhost", "", "localhost:80:80", "[::1", "[::2]:8000", "192.168.0.5",
+        "evil.com", "evil.com:8000", "127.0.0.1.evil.com", "localhost.evil.com",
+        "127.0.0.1@evil.com", "evil.com#localhost", "", "localhost:80:80", "[::1", "[::2]:8000",
+        "192.168.0.5",
         "localhost/x", "localhost?",
     ],
 )  # fmt: skip

@@ -287,7 +287,7 @@ def listen(
         OSError: the run's folder can't be written to, or no port is free.
     """
     room = prepare(run, data, data2, device, progress)
-    bound = _bind(host, port)
+    bound = bind(host, port)
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{bound.getsockname()[1]}/"
     if not is_loopback(host):
@@ -316,14 +316,20 @@ def _desktop() -> bool:
     )
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """A socket at the port, or the next one that is free."""
+def bind(host: str, port: int) -> socket.socket:
+    """A socket at the port, or the next one that is free; 0 is any.
+
+    Raises:
+        OSError: nothing can listen there, or no port is free.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for attempt in range(port, min(port + _PORTS, 65_536)) if port else [0]:
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        # With the protocol's number: only then asyncio sends at once what is small (no Nagle).
+        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host.strip("[]"), attempt))
+            bound.listen()
         except OSError as error:
             bound.close()
             if error.errno not in _TAKEN:
