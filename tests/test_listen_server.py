@@ -8,6 +8,7 @@ import shutil
 import socket
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,9 @@ def test_top_segments_in_both_collections(client, room):
     assert {"label", "count", "of", "base", "lift", "q"} <= set(first["tags"][0])
     one = client.get("/api/top?feature=3&count=5&per_track=1").json()[0]
     assert len({row["track"] for row in one["rows"]}) == 5
+    two = client.get("/api/top?feature=3&count=20&per_track=2").json()[0]["rows"]
+    assert max(Counter(row["track"] for row in two).values()) == 2
+    assert two[0]["id"] == one["rows"][0]["id"] == first["rows"][0]["id"]
     assert client.get("/api/top?feature=32").status_code == 400
 
 

@@ -16,6 +16,7 @@ from antiphon import audio, saved
 from antiphon.datasets import Track
 from antiphon.encoders import Encoder
 from antiphon.files import check_writable
+from antiphon.index import EXACT_UP_TO
 from antiphon.interpret.saliency import saliency
 from antiphon.listen.blind import Session, Trials, draw, summary
 from antiphon.listen.collection import Collection, Kept, Missing, Rows, about, number
@@ -164,8 +165,8 @@ class Room:
     def neighbours(self, key: str, n: int, count: int) -> Rows:
         """The segments of other tracks that are most like one, in its own collection."""
         source = self.segment(key, n)
-        vector = np.asarray(source.found.vectors[n])
-        return self._alike(source, source.nearest(vector, count, int(source.found.track[n])))
+        vector = np.asarray(source.found.vectors[n : n + 1])
+        return self._alike(source, source.nearest(vector, count, [int(source.found.track[n])]))
 
     def _alike(self, source: Collection, found: list[tuple[int, float]]) -> Rows:
         rows = source.rows([n for n, _ in found], marked=self.marks.of(source.key))
@@ -249,7 +250,7 @@ class Room:
             "seconds": seconds,
             "place": self.maps["a"].place(h.mean(0)),
             "tags": self._tags(starts, h),
-            "neighbours": self._alike(first, first.nearest(h.mean(0), 10)),
+            "neighbours": self._alike(first, first.nearest(h, 10)),
             "windows": [round(s, 6) for s in starts],
             "wave": {"seconds": seconds, "peaks": pairs},
             "truncated": seconds > LONGEST,
@@ -309,12 +310,11 @@ class Room:
             raise Missing(f"this session has no item {item}")
         one = found["items"][item]
         for source in self.sources.values():
-            if source.name == found["data"]:
-                for track in source.found.tracks:
-                    if track.id == one["track"]:
-                        rate = self.encoder.sample_rate
-                        salt = f"{session}/{item}"
-                        return self.sound.excerpt(track, one["start"], one["seconds"], rate, salt)
+            n = source.place(one["track"], one["start"])
+            if source.name == found["data"] and n is not None:
+                rate, salt = self.encoder.sample_rate, f"{session}/{item}"
+                track = source.track_of(n)
+                return self.sound.excerpt(track, one["start"], one["seconds"], rate, salt)
         raise Missing("what this session plays isn't in the room any more")
 
     def written(self) -> list[dict[str, Any]]:
@@ -359,8 +359,10 @@ def prepare(
             tags = probe.classes if probe else ()
             sources[key] = Collection(key, found, run.folder / "room", tags, ask, progress)
     room = Room(run, sources, encoder, probe, tags_about)
-    for place in room.maps.values():
-        place.begin()
+    for key, source in sources.items():
+        room.maps[key].begin()
+        if len(source) * source.dim > EXACT_UP_TO:  # takes minutes the first time
+            threading.Thread(target=lambda s=source: s.index, daemon=True).start()
     return room
 
 
