@@ -22,7 +22,7 @@ async function load() {
     ]);
     if (mine !== asked) return;
     facts(about);
-    filter(about.filter);
+    filter(about);
     tops(top, feature);
     note(notes.filter((other) => other.feature === about.feature));
     blind(judged);
@@ -72,10 +72,20 @@ function enrichment(tags, name) {
 
 // --- the filter's picture -----------------------------------------------------------------------
 
-function filter(found) {
-  const drawn = found?.frequencies?.length ? curve(found) : null;
-  $("filter-card").hidden = !drawn;
-  replace($("filter"), drawn);
+function filter({ filter: found, filter_pending: pending, feature }) {
+  $("filter-card").hidden = !found?.frequencies?.length && !pending;
+  replace($("filter"), found?.frequencies?.length ? curve(found) : el("p", { class: "note" }, "It is being drawn …"));
+  if (pending) setTimeout(() => later(feature), 1000);
+}
+
+async function later(feature) {
+  if (String(feature) !== state.feature || !visible()) return;
+  try {
+    const about = await get(`/api/feature/${feature}`);
+    if (String(feature) === state.feature) filter(about);
+  } catch (error) {
+    complain(error);
+  }
 }
 
 function curve({ frequencies, power }) {

@@ -170,7 +170,7 @@ async function ofSegment(row) {
     : `Line: where in this segment feature ${feature} listens (its gradient).`;
   const drawn = whole()
     ? { times: track.windows, values: line.values, window: row.seconds }
-    : { times: line.times.map((time) => time + row.start), values: line.values };
+    : { times: line.times, values: line.values };
   return { seconds, peaks, segment, line: drawn, legend };
 }
 
