@@ -101,8 +101,9 @@ class PASE(Encoder):
         y = self.filters_act(self.filters_norm(y.flatten(2))).view_as(y)
         yield y
         skipped = [y.mean(2)] if self.skips else []
-        first, *others = self.blocks
-        y = cast(_Block, first).of_phases(y)
+        block, *others = cast(list[_Block], list(self.blocks))
+        hooked = block.conv._forward_hooks  # somebody listens to the module itself
+        y = block(_in_order(y)) if hooked else block.of_phases(y)
         yield y
         for block in others:
             if self.skips:

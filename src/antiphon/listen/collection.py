@@ -23,6 +23,7 @@ from antiphon.segments import Segments
 from antiphon.windows import Vectors
 
 _IN_MEMORY = 64 * 2**20  # bytes of columns; more lie in a file of the run's folder
+_FILES = 4  # of columns that are kept
 _BLOCK = 16_384  # segments that are turned, or asked about, at once
 _ORDERS = 64  # sorted columns that are kept: 1 MB each of 250,000 segments
 _MASKS = 16  # searches that are kept
@@ -381,4 +382,6 @@ def _columns(h: Vectors, folder: Path, progress: bool) -> Vectors:
         turned.flush()
         del turned
         partial.replace(path)
+        for old in sorted(folder.glob("*.f32"), key=lambda p: p.stat().st_mtime)[:-_FILES]:
+            old.unlink(missing_ok=True)  # of collections that have changed since
     return np.asarray(np.memmap(path, np.float32, "r", shape=shape))

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from antiphon import audio, saved
 from antiphon.datasets import Track
 from antiphon.encoders import Encoder
-from antiphon.files import check_writable, read_json, write_json
+from antiphon.files import check_writable
+from antiphon.interpret.saliency import saliency
 from antiphon.listen.blind import Session, Trials, draw, summary
 from antiphon.listen.collection import Collection, Kept, Rows, about, number
+from antiphon.listen.features import Spectra, Use
 from antiphon.listen.notes import Marks, Notes, checked
+from antiphon.listen.places import Places
 from antiphon.listen.sound import Sound, check, peaks, seconds_of
 from antiphon.listen.uploads import LONGEST, Uploads, windows
-from antiphon.maps import MAPPED, plane
 from antiphon.runs import Run
 from antiphon.saved import SavedProbe
 from antiphon.segments import segments
@@ -29,18 +31,6 @@ from antiphon.tagging import credentials
 from antiphon.windows import Vectors, pick_device, vectors
 
 _TOGETHER = 64  # windows of an upload that are embedded at once
-_PLACED_BY = 5  # neighbours on the map
-
-
-@dataclass(frozen=True)
-class Features:
-    """Each feature over the segments of a collection, ``(d,)`` each."""
-
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-    active: NDArray[np.float64]
-    order: NDArray[np.int64]
-    dead: frozenset[int]
 
 
 class Room:
@@ -65,16 +55,15 @@ class Room:
         self.run, self.sources, self.encoder = run, dict(sources), encoder
         self.probe, self.tags_about = probe, tags_about
         self.folder, self.hash = run.folder / "room", run.digest
-        self.torch = threading.Lock()  # one computation at a time; the rest goes on beside it
+        self.lock = threading.Lock()  # one computation at a time; the rest goes on beside it
         self.sound = Sound(self.folder / "cache")
         self.notes = Notes(self.folder, self.hash)
         self.marks = Marks(self.folder, self.sources)
         self.trials = Trials(self.folder, self.hash)
         self.uploads = Uploads(self.folder)
-        self.features = {key: _features(source) for key, source in self.sources.items()}
-        self.maps = {
-            key: TrackMap(source, self.folder / "maps") for key, source in self.sources.items()
-        }
+        self.use = {key: Use(source, self.folder) for key, source in self.sources.items()}
+        self.maps = {key: Places(source, self.folder) for key, source in self.sources.items()}
+        self.spectra = Spectra(encoder, self.folder, self.hash, self.lock)
         self._waves = Kept[tuple[float, list[list[float]]]](256)
 
     def source(self, key: str) -> Collection:
@@ -137,8 +126,8 @@ class Room:
             ],
             "tags": list(first.tags) if self.probe else None,
             "tags_about": self.tags_about,
-            "dead": sorted(self.features["a"].dead),
-            "has_filters": False,
+            "dead": sorted(self.use["a"].dead),
+            "has_filters": True,
         }
 
     def feature(self, n: int) -> dict[str, Any]:
@@ -147,18 +136,8 @@ class Room:
         Raises:
             ValueError: there is no such feature.
         """
-        first = self.features["a"]
         self.sources["a"].feature(n)
-        return {
-            "feature": n,
-            "mean": number(first.mean[n]),
-            "deviation": number(first.deviation[n]),
-            "active": number(first.active[n]),
-            "dead": n in first.dead,
-            "rank": int(np.flatnonzero(first.order == n)[0]) + 1,
-            "curve": [number(v) for v in first.mean[first.order]],
-            "filter": None,
-        }
+        return {"feature": n, **self.use["a"].feature(n), **self.spectra.read(n)}
 
     def top(self, n: int, count: int, per_track: int | None) -> list[dict[str, Any]]:
         """A feature's top segments in each collection, and which tags those have.
@@ -166,25 +145,18 @@ class Room:
         Raises:
             ValueError: there is no such feature.
         """
+        self.sources["a"].feature(n)
         found = []
         for key, source in self.sources.items():
-            order = source.order(f"f{n}", True)
-            if per_track:
-                wide, seen, picked = order[: 200 * count], dict[int, int](), []
-                for place in wide.tolist():
-                    owner = int(source.found.track[place])
-                    seen[owner] = seen.get(owner, 0) + 1
-                    if seen[owner] <= per_track:
-                        picked.append(place)
-                order = np.array(picked, np.int32)
+            use, marked = self.use[key], self.marks.of(key)
             found.append(
                 {
                     "source": key,
                     "name": source.name,
-                    "rows": source.rows(order[:count], [n], marked=self.marks.of(key)),
-                    "tags": [],
-                    "mean": number(self.features[key].mean[n]),
-                    "active": number(self.features[key].active[n]),
+                    "rows": source.rows(use.top(n, count, per_track), [n], marked=marked),
+                    "tags": use.tags(n),
+                    "mean": number(use.figures.mean[n]),
+                    "active": number(use.figures.active[n]),
                 }
             )
         return found
@@ -235,6 +207,21 @@ class Room:
         ]
         return {"times": times, "values": [number(v) for v in values], "per": "segment"}
 
+    def saliency(self, key: str, n: int, feature: int, points: int) -> dict[str, Any]:
+        """How much each moment of a segment matters to a feature, by gradient times input."""
+        source = self.segment(key, n)
+        source.feature(feature)
+        track, seconds = source.track_of(n), float(source.found.seconds[n])
+        check(track)
+        start, rate = float(source.found.start[n]), self.encoder.sample_rate
+        sound = audio.read(track.path, rate, start, seconds)
+        x = torch.from_numpy(np.resize(sound, self.encoder.window))[None, None]
+        with self.lock:
+            found = saliency(self.encoder, x, feature, points=min(points, x.shape[-1]))
+        shown = found.times < seconds  # what is shorter than a window was repeated
+        times = [round(float(t) + source.begins(n), 6) for t in found.times[shown]]
+        return {"times": times, "values": [number(v) for v in found.saliency[0][shown]]}
+
     def drop(self, partial: Path, name: str) -> dict[str, Any]:
         """Hear a file that was dropped on the page, and keep it.
 
@@ -245,7 +232,7 @@ class Room:
         starts, found, end = [], [], 0.0
         source = windows(partial, rate, length)
         while some := list(islice(source, _TOGETHER)):
-            with self.torch:
+            with self.lock:
                 found += [row.vector for row in vectors(self.encoder, some)]
             starts += [window.start for window in some]
             end = some[-1].start + some[-1].seconds
@@ -347,92 +334,6 @@ class Room:
         return found
 
 
-class TrackMap:
-    """The tracks of a collection on a plane, laid out in the background and kept in a file.
-
-    Args:
-        source: the collection.
-        folder: where it is kept.
-    """
-
-    def __init__(self, source: Collection, folder: Path) -> None:
-        self.source, self.path = source, folder / f"{source.stamp}.json"
-        folder.mkdir(parents=True, exist_ok=True)
-        self.failed = ""
-        self._found: dict[str, Any] | None = read_json(self.path)
-        self._means: Vectors | None = None
-
-    def begin(self) -> None:
-        """Lay it out, unless it is kept."""
-        if self._found is None:
-            threading.Thread(target=self._work, daemon=True).start()
-
-    def _work(self) -> None:
-        try:
-            found = self._laid_out()
-            write_json(self.path, found)
-            self._found = found
-        except Exception as error:  # told to whoever asks for the map
-            self.failed = str(error) or type(error).__name__
-
-    def read(self) -> dict[str, Any] | None:
-        """``method, unit, points, left_out``, or None while it is being made."""
-        return self._found
-
-    def means(self) -> Vectors:
-        """The mean vector of each track."""
-        if self._means is None:
-            self._means = self.source.found.means()
-        return self._means
-
-    def _laid_out(self) -> dict[str, Any]:
-        means = self.means()
-        finite = np.flatnonzero(np.isfinite(means).all(1))
-        kept = finite
-        if len(kept) > MAPPED:
-            kept = np.sort(np.random.default_rng(0).choice(kept, MAPPED, replace=False))
-        points = means[kept].astype(np.float64)
-        if len(kept) < 5 or np.ptp(points, axis=0).max() < 1e-9:
-            places = np.stack([np.arange(len(kept), dtype=float), np.zeros(len(kept))], 1)
-            method = "none"
-        else:
-            places, method = plane(points), "t-SNE"
-        found = []
-        for track, (x, y) in zip(kept.tolist(), places.tolist(), strict=True):
-            own, name = self.source.segments_of(track), about(self.source.found.tracks[track])
-            found.append(
-                {
-                    "track": track,
-                    "id": own[len(own) // 2],
-                    "x": round(x, 4),
-                    "y": round(y, 4),
-                    "label": ", ".join(name["labels"]),
-                    "title": name["title"],
-                    "group": name["group"],
-                }
-            )
-        left_out = len(means) - len(kept)
-        return {"method": method, "unit": "track", "points": found, "left_out": left_out}
-
-    def place(self, vector: Vectors) -> dict[str, float] | None:
-        """Where a vector would lie: amid the tracks on the map that are most like it.
-
-        t-SNE has no way to place a new point; this is the mean of the nearest tracks' places,
-        weighted by their cosines. None while there is no map.
-        """
-        if self._found is None or not self._found["points"]:
-            return None
-        tracks = [point["track"] for point in self._found["points"]]
-        means = self.means()[tracks]
-        lengths = np.linalg.norm(means, axis=1) * np.linalg.norm(vector)
-        alike = means @ vector / np.maximum(lengths, 1e-12)
-        best = np.argsort(-alike, kind="stable")[:_PLACED_BY]
-        weights = np.maximum(alike[best], 0) + 1e-6
-        places = np.array([[self._found["points"][i][c] for c in "xy"] for i in best])
-        x, y = (weights / weights.sum()) @ places
-        return {"x": round(float(x), 4), "y": round(float(y), 4)}
-
-
 def prepare(
     run: str | Path | Run,
     data: str,
@@ -479,19 +380,6 @@ def _probe(run: Run, encoder: Encoder) -> tuple[SavedProbe | None, str | None]:
             "`antiphon probe RUN DATA --save` without --layer and --seconds makes one that fits"
         )
     return probe, credentials(about)
-
-
-def _features(source: Collection) -> Features:
-    stats = np.array(
-        [
-            (c.mean(), c.std(), (c > 0).mean(), np.ptp(c) > 1e-6 * np.abs(c).max())
-            for c in (row[np.isfinite(row)].astype(np.float64) for row in source.columns)
-        ]
-    )
-    mean = stats[:, 0]
-    order = np.argsort(-mean, kind="stable")
-    dead = frozenset(np.flatnonzero(stats[:, 3] == 0).tolist())
-    return Features(mean, stats[:, 1], stats[:, 2], order, dead)
 
 
 def _class(described: Any) -> str | None:

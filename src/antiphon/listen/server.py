@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import socket
 import sys
@@ -14,50 +13,28 @@ from typing import Annotated, Any
 
 import anyio
 import uvicorn
-from fastapi import Depends, FastAPI, Query, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from antiphon.audio import AudioError
 from antiphon.listen import blind, notes, uploads
 from antiphon.listen.collection import Asked
 from antiphon.listen.guard import Guard, is_loopback, names_of
+from antiphon.listen.questions import Body, numbers, tell_errors, whole
 from antiphon.listen.room import Room, prepare
-from antiphon.listen.sound import Gone
 from antiphon.progress import say
 from antiphon.runs import Run
 
 STATIC = Path(__file__).parent / "static"
 
-_BODY = 2**20  # bytes of JSON
 _PORTS = 20  # that are tried
 _TAKEN = (errno.EADDRINUSE, errno.EACCES)
 _HEAR = ["GET", "HEAD"]
 
 Feature = Annotated[int, Query(ge=0)]
 Count = Annotated[int, Query(ge=1, le=100)]
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    """The body of a request: a JSON object of at most a megabyte."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _BODY:
-            raise HTTPException(413, "that is more than a megabyte of text")
-    try:
-        value = json.loads(body)
-    except ValueError:
-        raise HTTPException(422, "the body isn't JSON") from None
-    if not isinstance(value, dict):
-        raise HTTPException(422, "the body must be a JSON object")
-    return value
-
-
-Body = Annotated[dict[str, Any], Depends(_json)]
 
 
 def make_app(room: Room, host: str = "127.0.0.1", largest: int = uploads.LARGEST) -> FastAPI:
@@ -71,7 +48,7 @@ def make_app(room: Room, host: str = "127.0.0.1", largest: int = uploads.LARGEST
     app = FastAPI(title="antiphon", docs_url=None, redoc_url=None, openapi_url=None)
     names, addresses = names_of(host)
     app.add_middleware(Guard, hosts=names, addresses=addresses)
-    _errors(app)
+    tell_errors(app)
     _tables(app, room)
     _tracks(app, room)
     _audio(app, room)
@@ -80,52 +57,6 @@ def make_app(room: Room, host: str = "127.0.0.1", largest: int = uploads.LARGEST
     _trials(app, room)
     app.mount("/", StaticFiles(directory=STATIC, html=True, check_dir=False))
     return app
-
-
-def _errors(app: FastAPI) -> None:
-    def told(status: int, why: Any) -> JSONResponse:
-        return JSONResponse({"error": str(why)}, status)
-
-    @app.exception_handler(HTTPException)
-    def http(_: Request, error: HTTPException) -> JSONResponse:
-        return told(error.status_code, error.detail)
-
-    @app.exception_handler(RequestValidationError)
-    def question(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        return told(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-
-    @app.exception_handler(KeyError)
-    def unknown(_: Request, error: KeyError) -> JSONResponse:
-        return told(404, error.args[0])
-
-    @app.exception_handler(ValueError)
-    def silly(_: Request, error: ValueError) -> JSONResponse:
-        return told(400, error)
-
-    @app.exception_handler(FileExistsError)
-    def already(_: Request, error: FileExistsError) -> JSONResponse:
-        return told(409, error)
-
-    @app.exception_handler(Gone)
-    def gone(_: Request, error: Gone) -> JSONResponse:
-        return told(410, error)
-
-    @app.exception_handler(AudioError)
-    def unreadable(_: Request, error: AudioError) -> JSONResponse:
-        return told(422, f"this can't be read as sound: {error.cause}")
-
-    @app.exception_handler(Exception)
-    def bug(_: Request, error: Exception) -> JSONResponse:
-        return told(500, f"something went wrong here: {type(error).__name__}")
-
-
-def _numbers(text: str) -> list[int]:
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    for word in words:
-        if not (word.isascii() and word.isdecimal() and len(word) < 9):
-            raise ValueError(f"{word!r} is no feature's number")
-    return list(dict.fromkeys(int(word) for word in words))
 
 
 def _tables(app: FastAPI, room: Room) -> None:
@@ -149,7 +80,7 @@ def _tables(app: FastAPI, room: Room) -> None:
         mine = room.marks.of(source) if source in room.sources else set()
         chosen = [word for word in (t.strip() for t in tags.split(",")) if word]
         asked = Asked(
-            features=_numbers(features),
+            features=numbers(features),
             tags=list(dict.fromkeys([*chosen, *(tag or [])])),
             sort=sort,
             descending=order == "desc",
@@ -177,8 +108,7 @@ def _tables(app: FastAPI, room: Room) -> None:
     @app.get("/api/map")
     def plane(source: str = "a") -> Any:
         room.source(source)
-        found = room.maps[source].read()
-        if found is not None:
+        if (found := room.maps[source].shown()) is not None:
             return found
         if why := room.maps[source].failed:
             raise HTTPException(500, f"the map could not be made: {why}")
@@ -199,6 +129,15 @@ def _tracks(app: FastAPI, room: Room) -> None:
     @app.get("/api/track/{source}/{number}/activation")
     def activation(source: str, number: int, feature: Feature) -> dict[str, Any]:
         return room.activation(source, number, feature)
+
+    @app.get("/api/segment/{source}/{number}/saliency")
+    def saliency(
+        source: str,
+        number: int,
+        feature: Feature,
+        points: Annotated[int, Query(ge=1, le=10_000)] = 200,
+    ) -> dict[str, Any]:
+        return room.saliency(source, number, feature, points)
 
 
 def _audio(app: FastAPI, room: Room) -> None:
@@ -281,7 +220,7 @@ def _written(app: FastAPI, room: Room) -> None:
         if not isinstance(marked, bool):
             raise ValueError("marked must be true or false")
         if feature is not None:
-            room.sources["a"].feature(_whole(feature, "feature"))
+            room.sources["a"].feature(whole(feature, "feature"))
         room.marks.put(source, number, marked, feature)
         return room.marks.all()
 
@@ -289,8 +228,8 @@ def _written(app: FastAPI, room: Room) -> None:
 def _trials(app: FastAPI, room: Room) -> None:
     @app.post("/api/blind")
     def begin(body: Body) -> dict[str, Any]:
-        feature = _whole(body.get("feature"), "feature")
-        count = _whole(body.get("count", 20), "count")
+        feature = whole(body.get("feature"), "feature")
+        count = whole(body.get("count", 20), "count")
         source = str(body.get("source", "a"))
         session = room.begin_blind(feature, source, count, body.get("by", ""))
         name = session["session"]
@@ -313,12 +252,6 @@ def _trials(app: FastAPI, room: Room) -> None:
         found = room.trials.all(feature)
         told = [blind.summary(session) for session in found]
         return {"sessions": told, "agreement": blind.agreement(found)}
-
-
-def _whole(value: Any, what: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{what} must be a whole number")
-    return value
 
 
 def _download(text: str, kind: str, name: str) -> PlainTextResponse:
