@@ -29,8 +29,8 @@ from antiphon.listen.room import Room, prepare
 from antiphon.listen.server import make_app
 
 IMAGES = Path(__file__).parents[1] / "docs/images"
-DESK, PHONE = (1280, 800), (390, 844)
-NOTE = "Struck, ringing notes high up; silent where a drum plays alone."
+DESK, TALL, PHONE = (1280, 800), (1280, 1080), (390, 844)
+NOTE = "An example of a note: what these segments have in common, in words."
 
 
 def telling(room: Room) -> int:
@@ -68,7 +68,7 @@ def keep(page: Page, name: str) -> None:
     page.wait_for_timeout(700)
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     path = IMAGES / f"{name}.png"
-    image.quantize(96, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path.name}: {image.width} x {image.height}, {path.stat().st_size / 1000:.0f} kB")
     page.close()
 
@@ -76,15 +76,16 @@ def keep(page: Page, name: str) -> None:
 def desk(browser: Browser, address: str, feature: int, drop: Path | None) -> None:
     """The views at a desk."""
 
-    def room(place: str, **how: Any) -> Page:
-        return opened(browser, f"{address}#{place}", DESK, device_scale_factor=1.5, **how)
+    def room(place: str, size: tuple[int, int] = DESK, **how: Any) -> Page:
+        return opened(browser, f"{address}#{place}", size, device_scale_factor=1.5, **how)
 
-    page = room(f"feature?feature={feature}")
+    page = room(f"feature?feature={feature}", TALL)
     page.locator("#note-text").fill(NOTE)
     page.locator("#note-by").fill("Clara")
     page.get_by_role("button", name="Save the note").click()
     page.wait_for_selector("#filter svg")
     page.locator("#tops button.play").nth(1).click()
+    page.evaluate("scrollTo(0, 0)")
     keep(page, "room-feature")
 
     columns = ",".join(str(feature + n) for n in (3, 9))
@@ -110,12 +111,11 @@ def desk(browser: Browser, address: str, feature: int, drop: Path | None) -> Non
     keep(page, "room-blind")
 
     if drop:
-        page = room(f"file?feature={feature}")
+        page = room(f"file?feature={feature}", TALL)
         page.locator("#file-field").set_input_files(drop)
         page.wait_for_selector("#file-map .own", timeout=120_000)
         page.get_by_label("Whole track").check(force=True)
         page.locator("#file-result button.play").first.click()
-        page.evaluate("scrollTo(0, document.querySelector('.own-file').offsetTop - 120)")
         keep(page, "room-drop")
 
 

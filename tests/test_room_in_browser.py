@@ -1,4 +1,4 @@
-"""The listening room in a real browser, at a desk and on a phone: what a person does there works."""
+"""The listening room in a real browser, at a desk and on a phone: what a person does works."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 import soundfile
 import torch
 import uvicorn
+from conftest import RATE, tone_mixture
 
 from antiphon.encoders.melpatch import MelPatch
 from antiphon.evaluate import probe
@@ -24,7 +25,6 @@ from antiphon.listen.server import STATIC, make_app
 from antiphon.maps import _SHAPES
 from antiphon.methods.clmr import CLMR
 from antiphon.train import Train, pretrain
-from conftest import RATE, tone_mixture
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: no browser tests")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe: no such tests")
@@ -143,7 +143,10 @@ def settled(page, words):
 def plays(page):
     """Wait until the audio element's time moves."""
     page.wait_for_function(
-        "() => { const a = document.querySelector('audio'); return !a.paused && a.currentTime > 0.08 }"
+        """() => {
+            const audio = document.querySelector("audio")
+            return !audio.paused && audio.currentTime > 0.08
+        }"""
     )
 
 
@@ -174,8 +177,10 @@ def test_a_feature_is_chosen_sorted_searched_and_paged(visit, size):
     expect(page.get_by_role("columnheader", name="Feature 5")).to_have_attribute(
         "aria-sort", "ascending"
     )
-    page.wait_for_function("x => !document.querySelector('#rows-body td.number span').textContent"
-                           ".startsWith(x)", arg=f"{first[0]:.2f}")
+    page.wait_for_function(
+        "x => !document.querySelector('#rows-body td.number span').textContent.startsWith(x)",
+        arg=f"{first[0]:.2f}",
+    )
     low = [row["values"][0] for row in rows(page)]
     assert low == sorted(low)
     assert low[0] < first[-1]
@@ -194,8 +199,12 @@ def test_more_features_and_a_tag_are_columns(visit):
     page.get_by_label("More tags").select_option("drone")
     expect(page.get_by_role("columnheader", name=re.compile("Feature|drone"))).to_have_count(4)
     page.get_by_role("columnheader", name="drone").get_by_role("button").click()
-    expect(page.get_by_role("columnheader", name="drone")).to_have_attribute("aria-sort", "descending")
-    page.wait_for_function("() => document.querySelectorAll('#rows-body tr:first-child td.number').length === 4")
+    expect(page.get_by_role("columnheader", name="drone")).to_have_attribute(
+        "aria-sort", "descending"
+    )
+    page.wait_for_function(
+        "() => document.querySelectorAll('#rows-body tr:first-child td.number').length === 4"
+    )
     tags = [row["values"][3] for row in rows(page)]
     assert tags == sorted(tags, reverse=True)
     page.get_by_role("button", name="Remove the column Feature 7").click()
@@ -208,7 +217,9 @@ def test_more_features_and_a_tag_are_columns(visit):
 def test_the_address_keeps_what_is_looked_at(visit):
     page = visit("#table?feature=3")
     page.get_by_role("button", name="Track").click()
-    expect(page.get_by_role("columnheader", name="Track")).to_have_attribute("aria-sort", "ascending")
+    expect(page.get_by_role("columnheader", name="Track")).to_have_attribute(
+        "aria-sort", "ascending"
+    )
     page.get_by_role("button", name="Next page").click()
     settled(page, "page 2 of 13")
     seen = rows(page)
@@ -236,8 +247,8 @@ def test_the_segment_or_the_track_plays_and_the_cursor_moves(visit, size):
     page.get_by_label("Whole track").check(force=True)
     page.wait_for_function("() => document.querySelector('audio').src.includes('/audio/track/')")
     plays(page)
-    before = float(page.get_attribute("#wave .cursor", "x1"))
-    page.wait_for_function("x => +document.querySelector('#wave .cursor').getAttribute('x1') > x", arg=before)
+    place = "parseFloat(document.querySelector('#wave .cursor').style.left)"
+    page.wait_for_function(f"x => {place} > x", arg=page.evaluate(place))
     expect(page.locator("#wave .segment")).to_have_count(1)
     page.wait_for_function("() => document.querySelector('audio').duration > 7.9")
     box = page.locator("#wave").bounding_box()
@@ -277,7 +288,9 @@ def test_a_note_and_a_mark_are_there_after_a_reload(visit, size):
     page.get_by_role("button", name="Save the note").click()
     settled(page, "note on feature 6 is saved")
     page.reload()
-    expect(page.get_by_label("What does it respond to?")).to_have_value(f"A <b>drone</b>, on {size}")
+    expect(page.get_by_label("What does it respond to?")).to_have_value(
+        f"A <b>drone</b>, on {size}"
+    )
     expect(page.locator("#note-by")).to_have_value("Clara")
     page.get_by_role("link", name="Notes").click()
     expect(page.locator("#notes")).to_contain_text(f"A <b>drone</b>, on {size}")
@@ -345,8 +358,10 @@ def test_blind_listening_tells_nothing_and_then_all(visit, size):
     result = page.locator("#blind-result")
     assert len(set(result.locator(".title, tbody th").all_inner_texts())) == 6
     answers = result.locator("tbody td:nth-child(4)").all_inner_texts()
-    truth = [words.endswith("one of the strongest") for words in
-             result.locator("tbody td:nth-child(5)").all_inner_texts()]
+    truth = [
+        words.endswith("one of the strongest")
+        for words in result.locator("tbody td:nth-child(5)").all_inner_texts()
+    ]
     right = sum((said == "yes") == true for said, true in zip(answers, truth, strict=True))
     assert (sum(truth), answers) == (3, ["yes"] + ["no"] * 5)
     expect(result.get_by_role("heading")).to_have_text(f"{right} of 6 right")
@@ -362,8 +377,9 @@ def test_a_file_is_dropped_and_lands(visit, size, tmp_path):
         """bytes => {
             const data = new DataTransfer()
             data.items.add(new File([new Uint8Array(bytes)], "my song.wav", {type: "audio/wav"}))
+            const how = {dataTransfer: data, bubbles: true, cancelable: true}
             for (const type of ["dragenter", "dragover", "drop"])
-                document.body.dispatchEvent(new DragEvent(type, {dataTransfer: data, bubbles: true, cancelable: true}))
+                document.body.dispatchEvent(new DragEvent(type, how))
         }""",
         list(sound.read_bytes()),
     )
@@ -457,8 +473,9 @@ def test_every_control_is_reached_by_tab_and_shows_it(visit):
     page = visit("#table?feature=3")
     rows(page)
     wanted = page.evaluate(
-        """() => [...document.querySelectorAll("button, a, input, select, [tabindex='0']")].filter(
-            one => one.checkVisibility() && !one.disabled && !(one.type === "radio" && !one.checked)).length"""
+        """() => [...document.querySelectorAll("button, a, input, select, [tabindex='0']")]
+            .filter(one => one.checkVisibility() && !one.disabled)
+            .filter(one => one.type !== "radio" || one.checked).length"""
     )
     reached = set()
     for _ in range(wanted + 5):

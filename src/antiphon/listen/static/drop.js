@@ -46,15 +46,17 @@ const itemOf = (found) => ({
 
 function show(found) {
   const item = itemOf(found);
+  $("dropzone").classList.add("done");
   replace($("file-result"),
-    el("section", { class: "card own-file", "aria-labelledby": "h-own" },
+    el("section", { class: "card", "aria-labelledby": "h-own" },
       el("p", { class: "row" },
         el("button", {
           type: "button", class: "round play", "data-play": `drop ${found.upload}`, "aria-pressed": "false",
           "aria-label": `Play ${found.name}`, onclick: () => play([item], 0),
         }, icon("play")),
         el("span", { class: "what" }, el("span", { id: "h-own", class: "title" }, found.name),
-          el("span", { class: "about" }, `${clock(found.seconds)}, ${plural(found.windows.length, "segment")}`))),
+          el("span", { class: "about" }, `${clock(found.seconds)}, ${plural(found.windows.length, "segment")}`,
+            found.truncated && "; only its beginning was heard"))),
       found.tags ? tags(found) : el("p", { class: "note" }, "This run keeps no probe, so there are no tags: antiphon probe RUN DATA --save makes one.")),
     el("div", { class: "two" },
       el("section", { class: "card", "aria-labelledby": "h-lands" }, el("h3", { id: "h-lands" }, "Where it lands"), el("div", { id: "file-map" })),
@@ -100,10 +102,12 @@ function picture({ classes, times, probabilities }, shown, seconds) {
     return svg("rect", { x: x + 0.5, y: line * each + 1, width: Math.max(1, end - x - 1), height: each - 2, "fill-opacity": Math.max(0.03, p).toFixed(3) },
       svg("title", {}, `${tag}, ${clock(time)}: ${percent(p)}`));
   }));
-  return svg("svg", {
+  const drawn = svg("svg", {
     viewBox: `0 0 ${width} ${shown.length * each}`, preserveAspectRatio: "none", role: "img", class: "heat",
     "aria-label": `The likeliest tags over time; most of all ${shown[0].tag}, ${percent(shown[0].probability)} on the whole`,
   }, cells);
+  drawn.style.setProperty("--lines", shown.length); // as high as the list of tags beside it
+  return drawn;
 }
 
 // --- a file dropped anywhere, or chosen ------------------------------------------------------------

@@ -180,7 +180,8 @@ function tick() {
   wave.place(place);
   const length = item?.kind === "blind" ? audio.duration : view.to - view.from;
   const local = whole() || item?.kind !== "segment" ? place : place - view.from;
-  $("clock").textContent = item ? `${clock(Math.max(0, local))} / ${clock(whole() ? view.to : length)}` : "";
+  const words = item ? `${clock(Math.max(0, local))} / ${clock(whole() ? view.to : length)}` : "";
+  if ($("clock").textContent !== words) $("clock").textContent = words;
   if (!audio.paused) requestAnimationFrame(tick);
 }
 
