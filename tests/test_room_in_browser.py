@@ -335,8 +335,7 @@ def test_blind_listening_tells_nothing_and_then_all(visit, size):
         assert page.locator("#aside").is_hidden()
 
     hidden()
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
+    page.keyboard.press("Space")
     plays(page)
     assert re.fullmatch(r"/audio/blind/[\w-]+/0", source(page))
     hidden()

@@ -35,12 +35,11 @@ async function take(file) {
 const itemOf = (found) => ({
   kind: "drop", id: found.upload, title: found.name, about: `your file · ${clock(found.seconds)}`,
   audio: `/audio/drop/${found.upload}`, seconds: found.seconds,
-  wave: async (feature) => {
-    const { seconds, peaks } = found.wave;
-    if (feature === "") return { seconds, peaks, legend: "" };
-    const line = await get(`/api/drop/${found.upload}/activation`, { feature });
+  sound: found.wave,
+  line: async (feature) => {
+    const { values } = await get(`/api/drop/${found.upload}/activation`, { feature });
     const legend = `Line: feature ${feature} along the file, a window at a time.`;
-    return { seconds, peaks, line: { times: found.windows, values: line.values, window: room.window }, legend };
+    return { times: found.windows, values, window: room.window, legend };
   },
 });
 
