@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from antiphon import cli
+from antiphon import cli, options
 from antiphon.runs import Run
 
 
@@ -197,3 +197,20 @@ def test_as_a_program(tmp_path):
     assert done.stderr.startswith("antiphon: 'nowhere' is neither")
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "names", "shares"),
+    [
+        (["--names", "knn"], ["knn"], None),
+        (["--names=knn,mlp", "--shares", "0.5"], ["knn", "mlp"], [0.5]),
+        (["--names", "[knn, mlp]", "--shares", "[]"], ["knn", "mlp"], []),
+        (["--names", "[]", "--shares", "null"], [], None),
+        (["--names", "[a]", "--names+=b"], ["a", "b"], None),
+    ],
+)
+def test_a_list_is_written_with_brackets_or_without(words, names, shares):
+    def function(names: list[str] | tuple[str, ...] = (), shares: list[float] | None = None):
+        return list(names), shares
+
+    assert options.call("prog", "about", function, words, {}) == (names, shares)

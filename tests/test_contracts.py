@@ -30,10 +30,11 @@ ORDER = [
     "survey", "labels", "excerpts", "dsp", "features", "augmentation", "augment", "chain", "fused",
     "encoders", "published", "losses", "masking", "quantiser", "targets", "weighting", "workers",
     "methods", "gradcache", "optim", "validate", "watch", "runs", "importing", "settings",
-    "lessons", "cards", "journal", "devices", "train", "windows", "tables", "embed", "hear",
-    "segments", "metrics", "resampling", "subsets", "probes", "protocol", "saved", "scores",
-    "heads", "probing", "evaluate", "interpret", "maps", "figures", "tagging", "verdict", "report",
-    "listen", "options", "recipes", "studies", "demo", "cli", "__main__",
+    "lessons", "cards", "journal", "devices", "train", "windows", "tables", "projector", "embed",
+    "hear", "segments", "index", "playlist", "examples", "similar", "metrics", "resampling",
+    "subsets", "probes", "protocol", "saved", "scores", "heads", "probing", "evaluate",
+    "interpret", "maps", "figures", "tagging", "verdict", "report", "listen", "options", "recipes",
+    "studies", "demo", "cli", "__main__",
 ]  # fmt: skip
 
 

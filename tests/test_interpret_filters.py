@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import nn
 from antiphon.encoders import Encoder, names
 from antiphon.encoders.convgru import ConvGRU
 from antiphon.encoders.melcnn import MelCNN
+from antiphon.encoders.melpatch import MelPatch
 from antiphon.encoders.pase import PASE, SincFilters
 from antiphon.encoders.samplecnn import SampleCNN
 from antiphon.encoders.transformer import Transformer
@@ -261,3 +264,20 @@ def test_bad_input_is_named():
         filter_spectra(encoder, steps=0)
     with pytest.raises(ValueError, match="5 samples are too short for conv"):
         filter_spectra(encoder, length=5)
+
+
+def test_the_examples_of_the_page_run():
+    page = Path(__file__).parents[1] / "docs" / "interpretability.md"
+    text = page.read_text(encoding="utf-8")
+    sections = ("Filter spectra", "Saliency along time", "Layers compared")
+    filters, along_time, layers = (
+        text.partition(f"## {section}\n")[2].partition("```python\n")[2].partition("```")[0]
+        for section in sections
+    )
+    assert all((filters, along_time, layers))
+    torch.manual_seed(0)
+    one, other = (MelPatch(8000, bands=32, dim=16, depth=1, seconds=1.0) for _ in range(2))
+    exec(filters, {"encoder": SampleCNN(8000)})
+    x = 0.1 * torch.randn(5, 1, one.window)
+    exec(along_time, {"encoder": one, "x": x})
+    exec(layers, {"one": one, "other": other, "x": x})

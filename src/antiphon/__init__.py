@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from antiphon.recipes import recipe
     from antiphon.report import report
     from antiphon.runs import Run
+    from antiphon.similar import similar
     from antiphon.survey import survey
     from antiphon.tagging import tag
     from antiphon.train import Train, pretrain
@@ -47,6 +48,7 @@ __all__ = [
     "probe",
     "recipe",
     "report",
+    "similar",
     "survey",
     "tag",
 ]
@@ -68,6 +70,7 @@ _HOMES = {
     "probe": "evaluate",
     "recipe": "recipes",
     "report": "report",
+    "similar": "similar",
     "survey": "survey",
     "tag": "tagging",
 }

@@ -20,6 +20,7 @@ _VERBS = {
     "embed": "write the frozen encoder's vectors of some files to a Parquet table",
     "probe": "score a run on a data set, beside the baselines it must beat",
     "tag": "name what is heard in recordings: the top tags, by a run's kept probe",
+    "similar": "what in a collection sounds like a recording, an excerpt, or several examples",
     "listen": "the listening room: a run's features and collections in the browser, to hear",
     "report": "write a run's report.html and report.json",
     "study": "experiments of several runs, each with one table and one page: study NAME",
@@ -37,6 +38,7 @@ antiphon learns representations of music from unlabelled audio, and shows what t
   antiphon probe runs/mine demo                              is it worth anything
   antiphon report runs/mine                                  runs/mine/report.html
   antiphon embed runs/mine ~/Music --out mine.parquet        use it
+  antiphon similar runs/mine ~/Music song.mp3                what sounds like this
 
 `antiphon VERB --help` explains each verb and all its options.
 """
@@ -122,6 +124,15 @@ def _tag(words: list[str]) -> int:
     several = {"type": str, "nargs": "+", "help": "recordings, folders, tables, named data sets"}
     rows = call("antiphon tag", _VERBS["tag"], show, words, {"run": _RUN, "files": several})
     return int(any(row["failed"] for row in rows))
+
+
+def _similar(words: list[str]) -> int:
+    from antiphon.similar import show
+
+    several = {"type": str, "nargs": "+", "help": "sound files, track ids, or song.mp3@30+5"}
+    positional = {"run": _RUN, "data": _DATA, "queries": several}
+    answer = call("antiphon similar", _VERBS["similar"], show, words, positional)
+    return int(any(example.failed for example in answer.examples))
 
 
 def _listen(words: list[str]) -> None:

@@ -17,8 +17,9 @@ from antiphon.datasets import Dataset, Track
 from antiphon.datasets import open as open_dataset
 from antiphon.distributed import barrier, rank, world_size
 from antiphon.encoders import Layer, Pooling
-from antiphon.files import printable
+from antiphon.files import check_writable, printable
 from antiphon.progress import bar, say
+from antiphon.projector import write_projector
 from antiphon.runs import Run
 from antiphon.tables import Parts
 from antiphon.windows import (
@@ -44,6 +45,7 @@ def embed(
     pooling: Pooling | None = None,
     layer: Layer | None = None,
     batch: int | None = None,
+    projector: str | Path | None = None,
     device: str = "auto",
     progress: bool = True,
 ) -> Path:
@@ -65,6 +67,7 @@ def embed(
             vectors of all layers side by side, and their widths into the metadata.
         batch: windows at once; default 64 on a GPU and 16 on a CPU, where more are slower and
             need more memory.
+        projector: write a folder, too, that ``tensorboard --logdir FOLDER`` shows as points.
         device: auto takes a GPU if there is one.
         progress: show how far it is.
 
@@ -78,6 +81,9 @@ def embed(
     run, out = Run.open(run), Path(out)
     encoder = run.encoder().to(pick_device(device))
     encoder.pooling, encoder.layer = pooling or encoder.pooling, layer
+    if projector is not None:
+        projector = Path(projector).expanduser()
+        check_writable(projector)
     length = window_length(encoder, seconds)
     datasets = [open_dataset(d) for d in ([data] if isinstance(data, str | Dataset) else data)]
     tracks = list({(t.path, t.start, t.seconds): t for d in datasets for t in d}.values())
@@ -123,6 +129,10 @@ def embed(
         if progress:
             _say_skipped(skipped)
             say(f"{count} rows in {out}")
+        if projector is not None:
+            write_projector(out, projector, tracks)
+            if progress:
+                say(f"points in {projector}: tensorboard --logdir {projector}")
     barrier()
     return out
 

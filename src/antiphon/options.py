@@ -12,8 +12,9 @@ import inspect
 import itertools
 import re
 import sys
-from collections.abc import Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from types import UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
 
@@ -161,4 +162,30 @@ def call(
     for action in parser._actions:
         if action.dest in flags:  # --windows alone means --windows true
             action.nargs, action.const = "?", True
+    words = _bracketed(words, [a.option_strings[0] for a in parser._actions if _takes_list(a)])
     return function(**vars(parser.instantiate(parser.parse_args(words))))
+
+
+def _takes_list(action: Any) -> bool:
+    kind = getattr(action, "_typehint", None)
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return any(get_origin(k) in (list, tuple, Sequence) for k in kinds)
+
+
+def _bracketed(words: Sequence[str], lists: Sequence[str]) -> list[str]:
+    """Lists as a person types them.
+
+    >>> _bracketed(["--probes", "knn,mlp", "--seeds", "1"], ["--probes"])
+    ['--probes', '[knn,mlp]', '--seeds', '1']
+    >>> _bracketed(["--probes=knn", "--probes", "[mlp]"], ["--probes"])
+    ['--probes=[knn]', '--probes', '[mlp]']
+    """
+    found: list[str] = []
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option in lists and equals and value[:1] != "[" and value != "null":
+            word = f"{option}=[{value}]"
+        elif found and found[-1] in lists and word[:1] not in "[-" and word != "null":
+            word = f"[{word}]"
+        found.append(word)
+    return found

@@ -12,9 +12,9 @@ import hashlib
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -51,6 +51,9 @@ class Segments:
         skipped: path and cause of the tracks that could not be read.
         fresh: how many tracks were embedded for this, rather than found.
         gone: how many tracks were there before, and aren't any more.
+        folder: where they are kept, and what is made of them.
+        stamps: what each track's vectors are known by; a file that changed has another.
+        about: what they are vectors of: the hash of the weights, the window, the pooling.
     """
 
     name: str
@@ -63,6 +66,9 @@ class Segments:
     skipped: dict[str, str]
     fresh: int = 0
     gone: int = 0
+    folder: Path | None = None
+    stamps: tuple[str, ...] = ()
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.track)
@@ -106,7 +112,7 @@ def segments(
     folder = run.folder / "segments" / _place(data, dataset)
     check_writable(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    with alone(folder):
         store = _Store(folder, encoder, run.digest)
         stamps = [_stamp(track) for track in dataset]
         fresh = _embed_missing(store, dataset, stamps, encoder, progress)
@@ -120,7 +126,8 @@ def segments(
             first = "\n".join(f"  {path}: {why}" for path, why in list(skipped.items())[:5])
             raise ValueError(f"not one file of {dataset.name} could be embedded:\n{first}")
         found = store.read()
-    kept = [(t, store.rows[s]) for t, s in zip(dataset, stamps, strict=True) if s in store.rows]
+    there = [(t, s) for t, s in zip(dataset, stamps, strict=True) if s in store.rows]
+    kept = [(track, store.rows[stamp]) for track, stamp in there]
     counts = [row["count"] for _, row in kept]
     if progress and skipped:
         say(f"{len(skipped)} files of {dataset.name} can't be read, and are left out", "yellow")
@@ -137,6 +144,9 @@ def segments(
         skipped=skipped,
         fresh=fresh,
         gone=gone,
+        folder=folder,
+        stamps=tuple(stamp for _, stamp in there),
+        about=store.about,
     )
 
 
@@ -304,8 +314,8 @@ def _stamp(track: Track) -> str:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait for other processes that bring the same segments up to date."""
+def alone(folder: Path) -> Iterator[None]:
+    """Wait for other processes that bring the same folder of segments up to date."""
     try:
         import fcntl
     except ImportError:  # no such lock on this system

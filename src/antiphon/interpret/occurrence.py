@@ -53,8 +53,9 @@ class Occurrence:
             segments of one track may stand beside each other: they are not independent, and
             any p would be too small.
         q: Benjamini and Hochberg's, over all cells that have a p: of the cells with q <= 0.05,
-            about 5 % are there by chance.
-        base: the share of all segments that could be picked that have each tag, ``(c,)``.
+            at most about 5 % are expected to be there by chance.
+        base: the count of each tag that a blind draw would have, by the segments drawn, ``(c,)``:
+            the share of tracks, with one segment a track; of segments, with any number.
         top: the segments that were counted; their numbers are rows of what was given.
         tracks: labelled tracks with a finite segment.
         unlabelled: tracks left out as they have no label, and none of their segments was looked at.

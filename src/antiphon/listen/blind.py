@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.files import read_json, write_json
+from antiphon.listen.collection import Missing
 from antiphon.listen.notes import checked, now
 
 Session = dict[str, Any]
@@ -223,18 +224,18 @@ class Trials:
         """A session.
 
         Raises:
-            KeyError: there is none of that name.
+            Missing: there is none of that name.
         """
         found = read_json(self._path(session)) if _NAMED.fullmatch(session) else None
         if found is None:
-            raise KeyError("there is no such session")
+            raise Missing("there is no such session")
         return found
 
     def answer(self, session: str, answers: Any) -> Session:
         """Keep the answers, and what they are worth; only the first ones count.
 
         Raises:
-            KeyError: there is no such session.
+            Missing: there is no such session.
             ValueError: not a yes or no for each item.
             FileExistsError: it is answered.
         """

@@ -33,6 +33,10 @@ Rows = list[dict[str, Any]]
 T = TypeVar("T")
 
 
+class Missing(Exception):
+    """There is nothing of that name or number."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What a table is to show.

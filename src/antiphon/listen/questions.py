@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from antiphon.audio import AudioError
+from antiphon.listen.collection import Missing
 from antiphon.listen.sound import Gone
 
 _BODY = 2**20  # bytes of JSON
@@ -74,9 +75,9 @@ def tell_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         return told(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
 
-    @app.exception_handler(KeyError)
-    def unknown(_: Request, error: KeyError) -> JSONResponse:
-        return told(404, error.args[0])
+    @app.exception_handler(Missing)
+    def missing(_: Request, error: Missing) -> JSONResponse:
+        return told(404, error)
 
     @app.exception_handler(ValueError)
     def silly(_: Request, error: ValueError) -> JSONResponse:
@@ -85,6 +86,10 @@ def tell_errors(app: FastAPI) -> None:
     @app.exception_handler(FileExistsError)
     def already(_: Request, error: FileExistsError) -> JSONResponse:
         return told(409, error)
+
+    @app.exception_handler(OSError)
+    def disk(_: Request, error: OSError) -> JSONResponse:
+        return told(500, f"the disk says: {error.strerror or type(error).__name__}")
 
     @app.exception_handler(Gone)
     def gone(_: Request, error: Gone) -> JSONResponse:

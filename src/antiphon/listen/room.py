@@ -18,7 +18,7 @@ from antiphon.encoders import Encoder
 from antiphon.files import check_writable
 from antiphon.interpret.saliency import saliency
 from antiphon.listen.blind import Session, Trials, draw, summary
-from antiphon.listen.collection import Collection, Kept, Rows, about, number
+from antiphon.listen.collection import Collection, Kept, Missing, Rows, about, number
 from antiphon.listen.features import Spectra, Use
 from antiphon.listen.notes import Marks, Notes, checked
 from antiphon.listen.places import Places
@@ -70,32 +70,32 @@ class Room:
         """A collection.
 
         Raises:
-            KeyError: there is none of that key.
+            Missing: there is none of that key.
         """
         if key not in self.sources:
-            raise KeyError(f"there is no data set {key!r}: there are {', '.join(self.sources)}")
+            raise Missing(f"there is no data set {key!r}: there are {', '.join(self.sources)}")
         return self.sources[key]
 
     def segment(self, key: str, number: int) -> Collection:
         """The collection of a segment that there is.
 
         Raises:
-            KeyError: there is none.
+            Missing: there is none.
         """
         source = self.source(key)
         if not 0 <= number < len(source):
-            raise KeyError(f"there is no segment {number}: {source.name} has {len(source)}")
+            raise Missing(f"there is no segment {number}: {source.name} has {len(source)}")
         return source
 
     def track(self, key: str, number: int) -> Track:
         """A track that there is.
 
         Raises:
-            KeyError: there is none.
+            Missing: there is none.
         """
         tracks = self.source(key).found.tracks
         if not 0 <= number < len(tracks):
-            raise KeyError(f"there is no track {number}: {self.source(key).name} has {len(tracks)}")
+            raise Missing(f"there is no track {number}: {self.source(key).name} has {len(tracks)}")
         return tracks[number]
 
     def about(self) -> dict[str, Any]:
@@ -302,11 +302,11 @@ class Room:
         """What is heard of one item: as the encoder hears it, so that no rate tells its origin.
 
         Raises:
-            KeyError: there is no such session or item, or its data set isn't in the room.
+            Missing: there is no such session or item, or its data set isn't in the room.
         """
         found = self.trials.read(session)
         if not 0 <= item < len(found["items"]):
-            raise KeyError(f"this session has no item {item}")
+            raise Missing(f"this session has no item {item}")
         one = found["items"][item]
         for source in self.sources.values():
             if source.name == found["data"]:
@@ -315,7 +315,7 @@ class Room:
                         rate = self.encoder.sample_rate
                         salt = f"{session}/{item}"
                         return self.sound.excerpt(track, one["start"], one["seconds"], rate, salt)
-        raise KeyError("what this session plays isn't in the room any more")
+        raise Missing("what this session plays isn't in the room any more")
 
     def written(self) -> list[dict[str, Any]]:
         """All features that somebody wrote about or judged, with what is known of them."""

@@ -37,7 +37,7 @@ Feature = Annotated[int, Query(ge=0)]
 Count = Annotated[int, Query(ge=1, le=100)]
 
 
-def make_app(room: Room, host: str = "127.0.0.1", largest: int = uploads.LARGEST) -> FastAPI:
+def make_app(room: Room, host: str = "127.0.0.1", largest: int = uploads.LARGEST) -> Guard:
     """The room as an ASGI application.
 
     Args:
@@ -46,8 +46,6 @@ def make_app(room: Room, host: str = "127.0.0.1", largest: int = uploads.LARGEST
         largest: bytes that an upload may have.
     """
     app = FastAPI(title="antiphon", docs_url=None, redoc_url=None, openapi_url=None)
-    names, addresses = names_of(host)
-    app.add_middleware(Guard, hosts=names, addresses=addresses)
     tell_errors(app)
     _tables(app, room)
     _tracks(app, room)
@@ -56,7 +54,8 @@ def make_app(room: Room, host: str = "127.0.0.1", largest: int = uploads.LARGEST
     _written(app, room)
     _trials(app, room)
     app.mount("/", StaticFiles(directory=STATIC, html=True, check_dir=False))
-    return app
+    names, addresses = names_of(host)
+    return Guard(app, names, addresses)
 
 
 def _tables(app: FastAPI, room: Room) -> None:
@@ -288,7 +287,7 @@ def listen(
         OSError: the run's folder can't be written to, or no port is free.
     """
     room = prepare(run, data, data2, device, progress)
-    bound = _bind(host, port)
+    bound = bind(host, port)
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{bound.getsockname()[1]}/"
     if not is_loopback(host):
@@ -317,14 +316,20 @@ def _desktop() -> bool:
     )
 
 
-def _bind(host: str, port: int) -> socket.socket:
-    """A socket at the port, or the next one that is free."""
+def bind(host: str, port: int) -> socket.socket:
+    """A socket at the port, or the next one that is free; 0 is any.
+
+    Raises:
+        OSError: nothing can listen there, or no port is free.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for attempt in range(port, min(port + _PORTS, 65_536)) if port else [0]:
-        bound = socket.socket(family, socket.SOCK_STREAM)
+        # With the protocol's number: only then asyncio sends at once what is small (no Nagle).
+        bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host.strip("[]"), attempt))
+            bound.listen()
         except OSError as error:
             bound.close()
             if error.errno not in _TAKEN:

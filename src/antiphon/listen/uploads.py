@@ -17,6 +17,7 @@ from antiphon import audio
 from antiphon.datasets import Track
 from antiphon.datasets.folder import EXTENSIONS
 from antiphon.files import read_json, write_json
+from antiphon.listen.collection import Missing
 from antiphon.listen.sound import bounded
 from antiphon.windows import Vectors, Window
 
@@ -75,7 +76,7 @@ class Uploads:
         """The file as a track.
 
         Raises:
-            KeyError: there is no such upload.
+            Missing: there is no such upload.
         """
         about = self._about(made)
         return Track(about["name"], str(self.folder / about["file"]))
@@ -84,19 +85,19 @@ class Uploads:
         """Where its windows begin in seconds, their vectors ``(n, d)``, and what else is known.
 
         Raises:
-            KeyError: there is no such upload.
+            Missing: there is no such upload.
         """
         about = self._about(made)
         try:
             with np.load(self.folder / f"{made}.npz", allow_pickle=False) as file:
                 return file["starts"], file["vectors"], about
         except OSError:
-            raise KeyError("there is no such upload any more") from None
+            raise Missing("there is no such upload any more") from None
 
     def _about(self, made: str) -> dict[str, Any]:
         found = read_json(self.folder / f"{made}.json") if _NAMED.fullmatch(made) else None
         if found is None:
-            raise KeyError("there is no such upload any more")
+            raise Missing("there is no such upload any more")
         return found
 
     def _sweep(self) -> None:
@@ -129,6 +130,11 @@ def windows(path: Path, rate: int, length: int) -> Iterator[Window]:
     Raises:
         audio.AudioError: it can't be read, holds no sound, or takes too long.
     """
+    with path.open("rb") as file:
+        begin = file.read(16)
+    # Playlists are text that can name any file of this machine: decoders would read those.
+    if begin and begin[:4] != b"RIFF" and all(32 <= c < 127 or c in b"\t\r\n" for c in begin):
+        raise audio.AudioError(path, "it begins with text")
     buffer, done = np.zeros(0, np.float32), 0
     for block in bounded(str(path), rate, longest=LONGEST, patience=_PATIENCE):
         buffer = np.concatenate([buffer, block])
