@@ -54,7 +54,7 @@ export function value(x) {
 }
 
 export const count = (x) => whole.format(x);
-export const percent = (x) => (x == null ? "–" : `${(100 * x).toFixed(x < 0.0995 ? 1 : 0)} %`);
+export const percent = (x) => (x == null ? "–" : `${(100 * x).toFixed(x < 0.0995 && x > 0 ? 1 : 0)} %`);
 export const plural = (n, word) => `${count(n)} ${word}${n === 1 ? "" : "s"}`;
 
 /** Seconds as a clock: 75.32 is 1:15.3. */

@@ -35,26 +35,27 @@ async function take(file) {
 const itemOf = (found) => ({
   kind: "drop", id: found.upload, title: found.name, about: `your file · ${clock(found.seconds)}`,
   audio: `/audio/drop/${found.upload}`, seconds: found.seconds,
-  wave: async (feature) => {
-    const { seconds, peaks } = found.wave;
-    if (feature === "") return { seconds, peaks, legend: "" };
-    const line = await get(`/api/drop/${found.upload}/activation`, { feature });
+  sound: found.wave,
+  line: async (feature) => {
+    const { values } = await get(`/api/drop/${found.upload}/activation`, { feature });
     const legend = `Line: feature ${feature} along the file, a window at a time.`;
-    return { seconds, peaks, line: { times: found.windows, values: line.values, window: room.window }, legend };
+    return { times: found.windows, values, window: room.window, legend };
   },
 });
 
 function show(found) {
   const item = itemOf(found);
+  $("dropzone").classList.add("done");
   replace($("file-result"),
-    el("section", { class: "card own-file", "aria-labelledby": "h-own" },
+    el("section", { class: "card", "aria-labelledby": "h-own" },
       el("p", { class: "row" },
         el("button", {
           type: "button", class: "round play", "data-play": `drop ${found.upload}`, "aria-pressed": "false",
           "aria-label": `Play ${found.name}`, onclick: () => play([item], 0),
         }, icon("play")),
         el("span", { class: "what" }, el("span", { id: "h-own", class: "title" }, found.name),
-          el("span", { class: "about" }, `${clock(found.seconds)}, ${plural(found.windows.length, "segment")}`))),
+          el("span", { class: "about" }, `${clock(found.seconds)}, ${plural(found.windows.length, "segment")}`,
+            found.truncated && "; only its beginning was heard"))),
       found.tags ? tags(found) : el("p", { class: "note" }, "This run keeps no probe, so there are no tags: antiphon probe RUN DATA --save makes one.")),
     el("div", { class: "two" },
       el("section", { class: "card", "aria-labelledby": "h-lands" }, el("h3", { id: "h-lands" }, "Where it lands"), el("div", { id: "file-map" })),
@@ -100,10 +101,12 @@ function picture({ classes, times, probabilities }, shown, seconds) {
     return svg("rect", { x: x + 0.5, y: line * each + 1, width: Math.max(1, end - x - 1), height: each - 2, "fill-opacity": Math.max(0.03, p).toFixed(3) },
       svg("title", {}, `${tag}, ${clock(time)}: ${percent(p)}`));
   }));
-  return svg("svg", {
+  const drawn = svg("svg", {
     viewBox: `0 0 ${width} ${shown.length * each}`, preserveAspectRatio: "none", role: "img", class: "heat",
     "aria-label": `The likeliest tags over time; most of all ${shown[0].tag}, ${percent(shown[0].probability)} on the whole`,
   }, cells);
+  drawn.style.setProperty("--lines", shown.length); // as high as the list of tags beside it
+  return drawn;
 }
 
 // --- a file dropped anywhere, or chosen ------------------------------------------------------------

@@ -1,4 +1,4 @@
-// One feature: its top segments in both collections, what they are tagged with, its filter, notes.
+// One feature: its top segments in both collections, their labels, its favourite spectrum, notes.
 
 import { get, put } from "./api.js";
 import { $, announce, complain, count, el, percent, person, plural, replace, svg, value, when } from "./dom.js";
@@ -22,7 +22,7 @@ async function load() {
     ]);
     if (mine !== asked) return;
     facts(about);
-    filter(about.filter);
+    filter(about);
     tops(top, feature);
     note(notes.filter((other) => other.feature === about.feature));
     blind(judged);
@@ -70,16 +70,26 @@ function enrichment(tags, name) {
         el("td", { class: "number" }, tag.q == null ? "–" : tag.q < 0.001 ? "< 0.001" : tag.q.toFixed(3)))))));
 }
 
-// --- the filter's picture -----------------------------------------------------------------------
+// --- its favourite spectrum -----------------------------------------------------------------------
 
-function filter(found) {
-  const drawn = found?.frequencies?.length ? curve(found) : null;
-  $("filter-card").hidden = !drawn;
-  replace($("filter"), drawn);
+function filter({ filter: found, filter_pending: pending, feature }) {
+  $("filter-card").hidden = !found?.frequencies?.length && !pending;
+  replace($("filter"), found?.frequencies?.length ? curve(found) : el("p", { class: "note" }, "It is being found …"));
+  if (pending) setTimeout(() => later(feature), 1000);
+}
+
+async function later(feature) {
+  if (String(feature) !== state.feature || !visible()) return;
+  try {
+    const about = await get(`/api/feature/${feature}`);
+    if (String(feature) === state.feature) filter(about);
+  } catch (error) {
+    complain(error);
+  }
 }
 
 function curve({ frequencies, power }) {
-  const [width, height, left, bottom] = [640, 190, 8, 26];
+  const [width, height, left, bottom] = [440, 150, 6, 26];
   const low = Math.min(...power);
   const high = Math.max(...power);
   const top = frequencies[frequencies.length - 1];
@@ -88,11 +98,11 @@ function curve({ frequencies, power }) {
   const strongest = frequencies[power.indexOf(high)];
   const points = frequencies.map((f, n) => `${x(f).toFixed(1)} ${y(power[n]).toFixed(1)}`).join("L");
   const floor = height - bottom;
-  const stepping = [100, 200, 500, 1000, 2000, 5000].find((width) => top / width <= 6) ?? 10000;
+  const stepping = [100, 200, 500, 1000, 2000, 5000].find((step) => top / step <= 6) ?? 10000;
   const ticks = [...Array(Math.floor(top / stepping) + 1).keys()].map((n) => n * stepping);
   return svg("svg", {
     viewBox: `0 0 ${width} ${height}`, role: "img", class: "filter",
-    "aria-label": `What feature ${state.feature} passes, from 0 to ${count(top)} Hz; strongest at ${count(strongest)} Hz`,
+    "aria-label": `The spectrum that feature ${state.feature} likes best, from 0 to ${count(top)} Hz; strongest at ${count(strongest)} Hz`,
   },
     svg("path", { class: "area", d: `M${x(frequencies[0]).toFixed(1)} ${floor}L${points}L${x(top).toFixed(1)} ${floor}z` }),
     svg("path", { class: "curve", d: `M${points}` }),

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import * as blind from "./blind.js";
-import { $, complain, count, plural } from "./dom.js";
+import { $, announce, complain, count, plural } from "./dom.js";
 import * as drop from "./drop.js";
 import * as feature from "./feature.js";
 import * as keys from "./keys.js";
@@ -89,7 +89,11 @@ async function begin() {
   for (const part of [table, feature, map, blind, notes, drop, neighbours, keys]) part.start(room);
   on("state", () => { views(); chooser(); });
   on("judging", views);
-  on("nothing", () => document.querySelector("#rows-body button.play")?.click());
+  on("nothing", () => {
+    const first = [...document.querySelectorAll("main button.play")].find((button) => button.checkVisibility());
+    if (first) first.click();
+    else announce("There is nothing to play here.");
+  });
   document.body.dataset.ready = "yes";
 }
 

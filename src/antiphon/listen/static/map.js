@@ -176,7 +176,9 @@ async function load() {
     if (mine !== asked) return;
     drawMap($("map"), found.points, { name: "Tracks of the collection", hear: hearPoint(source) });
     const left = found.left_out ? ` ${count(found.left_out)} more are left out.` : "";
-    $("map-about").textContent = `${found.method} of ${count(found.points.length)} ${found.unit}s: neighbours are alike to the encoder; distances between far groups mean nothing.${left}`;
+    $("map-about").textContent = found.method === "none"
+      ? "There is no map of so few tracks, or of tracks that are all alike: they stand in a row."
+      : `${found.method} of ${count(found.points.length)} ${found.unit}s: neighbours are alike to the encoder; distances between far groups mean nothing.${left}`;
     emit("rendered");
   } catch (error) {
     if (mine === asked) {

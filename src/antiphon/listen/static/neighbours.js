@@ -12,8 +12,7 @@ let shown = "";
 
 async function load(item) {
   const mine = ++asked;
-  if (item?.kind === "blind") return clear();
-  if (item?.kind !== "segment") return item ? undefined : clear();
+  if (item?.kind !== "segment") return clear(item?.kind === "drop" ? "Those of your file stand in its view." : undefined);
   const { source, id } = item.row;
   if (keyOf(item.row) === shown) return;
   try {
@@ -27,10 +26,10 @@ async function load(item) {
   }
 }
 
-function clear() {
+function clear(words = "Play something: what sounds alike to the encoder comes here.") {
   shown = "";
   $("neighbours-of").textContent = "";
-  replace($("neighbours"), el("p", { class: "note" }, "Play something: what sounds alike to the encoder comes here."));
+  replace($("neighbours"), el("p", { class: "note" }, words));
 }
 
 export function start() {

@@ -16,7 +16,8 @@ let list = [];
 let index = -1;
 let more = null; // async (direction) => the items of the next or the previous page
 let view = { offset: 0, from: 0, to: 0 }; // offset: where in the track the audio element begins
-let drawn = 0;
+let drawn = 0; // how often: an answer to an older question is dropped
+let frame = 0;
 
 export const current = () => list[index] ?? null;
 export const itemsOf = (rows) => rows.map((row) => ({ kind: "segment", row }));
@@ -130,58 +131,63 @@ function sounding() {
 }
 on("rendered", sounding);
 
-// Waveform and activation come after the sound has begun; late answers to old questions are dropped.
+// Waveform, then activation: both come after the sound has begun, and late answers are dropped.
 async function draw() {
   const mine = ++drawn;
   const item = current();
-  const span = () => ({ from: whole() || item?.kind !== "segment" ? 0 : view.from, to: view.to });
   $("wave-legend").textContent = "";
   wave.draw({ from: view.from, to: view.to });
   wave.place(view.from);
   if (!item || item.kind === "blind") return;
   try {
-    const parts = await (item.kind === "segment" ? ofSegment(item.row) : item.wave(state.feature));
+    const sound = await (item.kind === "segment" ? soundOf(item.row) : item.sound);
     if (mine !== drawn) return;
-    if (whole() || item.kind !== "segment") view.to = parts.seconds;
-    wave.draw({ ...span(), ...parts });
-    $("wave-legend").textContent = parts.legend;
+    const all = whole() || item.kind !== "segment";
+    if (all) view.to = sound.seconds;
+    const shown = { ...sound, from: all ? 0 : view.from, to: view.to };
+    wave.draw(shown);
+    tick();
+    if (state.feature === "") return;
+    const line = await (item.kind === "segment" ? lineOf(item.row, sound) : item.line(state.feature));
+    if (mine !== drawn) return;
+    wave.draw({ ...shown, line });
+    $("wave-legend").textContent = line.legend;
     tick();
   } catch (error) {
     if (mine === drawn) complain(error);
   }
 }
 
-async function ofSegment(row) {
+async function soundOf(row) {
   const path = `/api/track/${row.source}/${row.track}`;
-  const feature = state.feature;
   const track = await get(path);
   const points = whole() ? 1000 : Math.min(10000, Math.ceil((500 * track.seconds) / row.seconds));
-  const asked = whole()
-    ? get(`${path}/activation`, { feature })
-    : get(`/api/segment/${row.source}/${row.id}/saliency`, { feature, points: 200 });
-  const [{ seconds, peaks }, line] = await Promise.all([
-    get(`${path}/wave`, { points }),
-    asked.catch((error) => complain(error)), // the waveform is worth showing without it
-  ]);
+  const { seconds, peaks } = await get(`${path}/wave`, { points });
   const segment = whole() ? [row.start, row.start + row.seconds] : null;
-  if (!line) return { seconds, peaks, segment, legend: "" };
-  const legend = whole()
-    ? `Line: feature ${feature} along the track, a window at a time. Shaded: the segment.`
-    : `Line: where in this segment feature ${feature} listens (its gradient).`;
-  const drawn = whole()
-    ? { times: track.windows, values: line.values, window: row.seconds }
-    : { times: line.times.map((time) => time + row.start), values: line.values };
-  return { seconds, peaks, segment, line: drawn, legend };
+  return { seconds, peaks, segment, windows: track.windows };
+}
+
+async function lineOf(row, sound) {
+  const feature = state.feature;
+  if (whole()) {
+    const { values } = await get(`/api/track/${row.source}/${row.track}/activation`, { feature });
+    const legend = `Line: feature ${feature} along the track, a window at a time. Shaded: the segment.`;
+    return { times: sound.windows, values, window: row.seconds, legend };
+  }
+  const line = await get(`/api/segment/${row.source}/${row.id}/saliency`, { feature, points: 200 });
+  return { ...line, legend: `Line: where in this segment feature ${feature} listens (its gradient).` };
 }
 
 function tick() {
   const item = current();
   const place = audio.currentTime + view.offset;
   wave.place(place);
-  const length = item?.kind === "blind" ? audio.duration : view.to - view.from;
-  const local = whole() || item?.kind !== "segment" ? place : place - view.from;
-  $("clock").textContent = item ? `${clock(Math.max(0, local))} / ${clock(whole() ? view.to : length)}` : "";
-  if (!audio.paused) requestAnimationFrame(tick);
+  const from = whole() || item?.kind !== "segment" ? 0 : view.from;
+  const length = from ? view.to - from : audio.duration || view.to;
+  const words = item ? `${clock(Math.max(0, place - from))} / ${clock(length)}` : "";
+  if ($("clock").textContent !== words) $("clock").textContent = words;
+  cancelAnimationFrame(frame);
+  if (!audio.paused) frame = requestAnimationFrame(tick);
 }
 
 // --- wiring -------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // The table of all segments: columns of features and tags, sorted, searched and paged by the server.
 
 import { get } from "./api.js";
-import { $, announce, bar, complain, count, el, plural, replace, value } from "./dom.js";
+import { $, announce, bar, complain, count, el, percent, plural, replace, value } from "./dom.js";
 import { markButton } from "./marks.js";
 import { itemsOf } from "./player.js";
 import { labelsOf, playButton, span, titleOf } from "./rows.js";
@@ -77,7 +77,7 @@ function line(items, n, shown, largest) {
   const { row } = items[n];
   const cells = shown.filter((column) => column.of).map((column) => {
     const x = column.of(row);
-    return el("td", { class: "number" }, el("span", {}, value(x)),
+    return el("td", { class: "number" }, el("span", {}, column.share ? percent(x) : value(x)),
       bar(Math.abs(x ?? 0) / (column.share ? 1 : largest.get(column)), x < 0 ? "below" : ""));
   });
   return el("tr", {},

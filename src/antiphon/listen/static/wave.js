@@ -42,12 +42,12 @@ function curve(line, view) {
 
 /** A waveform in `box`; `seek(seconds)` is called when a place is chosen, by pointer or keys. */
 export function makeWave(box, seek) {
-  const cursor = svg("line", { class: "cursor", y1: 0, y2: HEIGHT });
+  const cursor = el("div", { class: "cursor" }); // apart from the picture, which need not be drawn again
   const pane = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", "aria-hidden": "true" });
   const slider = el("div", {
     class: "wave", role: "slider", tabindex: "0", "aria-label": "Place in the sound",
     "aria-valuemin": "0", "aria-valuemax": "1", "aria-valuenow": "0",
-  }, pane);
+  }, pane, cursor);
   box.replaceChildren(slider);
   let view = { from: 0, to: 1 };
   let now = 0;
@@ -86,18 +86,18 @@ export function makeWave(box, seek) {
     }
     if (peaks) parts.push(svg("path", { class: "peaks", d: outline(peaks, seconds, view) }));
     if (line) parts.push(svg("path", { class: "activation", d: curve(line, view) }));
-    pane.replaceChildren(...parts, cursor);
-    slider.setAttribute("aria-valuemin", "0");
+    pane.replaceChildren(...parts);
+    slider.setAttribute("aria-valuenow", "");
     slider.setAttribute("aria-valuemax", (view.to - view.from).toFixed(1));
     place(now);
   }
 
   function place(seconds) {
     now = Math.max(view.from, Math.min(view.to, seconds));
-    const x = at(now, view);
-    cursor.setAttribute("x1", x);
-    cursor.setAttribute("x2", x);
-    slider.setAttribute("aria-valuenow", (now - view.from).toFixed(1));
+    cursor.style.left = `${(at(now, view) / WIDTH) * 100}%`;
+    const told = (now - view.from).toFixed(1);
+    if (told === slider.getAttribute("aria-valuenow")) return;
+    slider.setAttribute("aria-valuenow", told);
     slider.setAttribute("aria-valuetext", `${clock(now - view.from)} of ${clock(view.to - view.from)}`);
   }
 
