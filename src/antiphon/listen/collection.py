@@ -283,11 +283,10 @@ class Collection:
         mean = unit(unit(directions).mean(0, keepdims=True))
         if not mean.any():
             return []
-        return neighbours(self.found, self.index, mean, count, without=without)
+        return neighbours(self.found, self.make_index(), mean, count, without=without)
 
-    @property
-    def index(self) -> Index:
-        """Of the segments' directions; made when it is first asked for, or kept by the run."""
+    def make_index(self) -> Index:
+        """Of the segments' directions: made once, which takes seconds, or kept by the run."""
         with self._making:
             if self._index is None:
                 self._index = Index.of(self.found)

@@ -16,7 +16,6 @@ from antiphon import audio, saved
 from antiphon.datasets import Track
 from antiphon.encoders import Encoder
 from antiphon.files import check_writable
-from antiphon.index import EXACT_UP_TO
 from antiphon.interpret.saliency import saliency
 from antiphon.listen.blind import Session, Trials, draw, summary
 from antiphon.listen.collection import Collection, Kept, Missing, Rows, about, number
@@ -361,8 +360,7 @@ def prepare(
     room = Room(run, sources, encoder, probe, tags_about)
     for key, source in sources.items():
         room.maps[key].begin()
-        if len(source) * source.dim > EXACT_UP_TO:  # takes minutes the first time
-            threading.Thread(target=lambda s=source: s.index, daemon=True).start()
+        threading.Thread(target=source.make_index, daemon=True).start()
     return room
 
 
