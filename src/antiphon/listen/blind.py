@@ -13,6 +13,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,7 @@ class Trials:
             "data": data,
             "count": len(items),
             "model": self.model,
-            "begun": now(),
+            "begun": now("microseconds"),
             "items": [{"data": data, **item} for item in shuffled],
         }
         write_json(self._path(session["session"]), session)
@@ -246,7 +247,7 @@ class Trials:
             if not isinstance(answers, list) or not all(isinstance(a, bool) for a in answers):
                 raise ValueError("answers are a list of true and false, one for each item")
             result = judged(answers, [item["top"] for item in found["items"]])
-            found |= {"answers": answers, "answered": now(), "result": result}
+            found |= {"answers": answers, "answered": now("microseconds"), "result": result}
             write_json(self._path(session), found)
         return found
 
@@ -272,6 +273,6 @@ def summary(session: Mapping[str, Any]) -> dict[str, Any]:
     result = session["result"]
     return {
         **{key: session[key] for key in ("session", "feature", "by")},
-        "at": session["answered"],
+        "at": datetime.fromisoformat(session["answered"]).isoformat(timespec="seconds"),
         **{key: result[key] for key in ("right", "of", "p", "kappa")},
     }

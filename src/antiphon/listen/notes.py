@@ -24,9 +24,9 @@ _TEXT, _NAME, _MOST = 20_000, 100, 100_000  # characters, characters, entries
 _TAGS = 5  # of a feature, in what is exported
 
 
-def now() -> str:
+def now(timespec: str = "seconds") -> str:
     """The time, as it is written down: UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec=timespec)
 
 
 def checked(text: Any, what: str, longest: int = _NAME) -> str:
