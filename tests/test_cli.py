@@ -37,6 +37,7 @@ def test_without_words_it_explains_itself(capsys):
         "probe",
         "look",
         "tag",
+        "listen",
         "report",
         "study",
         "demo",
@@ -45,7 +46,20 @@ def test_without_words_it_explains_itself(capsys):
 
 
 @pytest.mark.parametrize(
-    "verb", ["data", "pretrain", "import", "embed", "probe", "look", "tag", "report", "demo"]
+    "verb",
+    [
+        "data",
+        "pretrain",
+        "import",
+        "embed",
+        "probe",
+        "look",
+        "tag",
+        "similar",
+        "listen",
+        "report",
+        "demo",
+    ],
 )
 def test_every_verb_has_help(verb, capsys):
     status, text = say(f"{verb} --help", capsys)
@@ -111,6 +125,8 @@ def test_list_names_what_there_is(capsys):
         ("pretrain dmeo --out x --recipe clmr", ["'dmeo'", "demo"]),
         ("probe nowhere demo", ["nowhere is not a run", "antiphon pretrain"]),
         ("report nowhere", ["nowhere is not a run"]),
+        ("listen nowhere demo", ["nowhere is not a run"]),
+        ("listen run", ["DATA"]),
         ("data nowhere", ["neither a folder, a table, nor a data set"]),
         ("embed run", ["DATA", "--out"]),
         ("probe run demo --probes [linera]", ["linear", "linera"]),

@@ -33,8 +33,8 @@ ORDER = [
     "lessons", "cards", "journal", "devices", "train", "windows", "tables", "projector", "embed",
     "hear", "segments", "index", "playlist", "examples", "similar", "metrics", "resampling",
     "subsets", "probes", "protocol", "saved", "scores", "heads", "probing", "evaluate", "interpret",
-    "maps", "figures", "drawings", "findings", "tagging", "verdict", "report", "look", "options",
-    "recipes", "studies", "demo", "cli", "__main__",
+    "maps", "figures", "drawings", "findings", "tagging", "verdict", "report", "look", "listen",
+    "options", "recipes", "studies", "demo", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -57,6 +57,24 @@ def info(path: str | Path) -> Info:
         return Info(reader.sample_rate, reader.channels, reader.seconds)
 
 
+def kind(path: str | Path) -> tuple[str, str]:
+    """The container and the codec of a file's sound, as FFmpeg calls them: ``("mp3", "mp3float")``.
+
+    Raises:
+        AudioError: the file is missing, empty or not sound.
+    """
+    try:
+        reader = _AvReader(str(path))
+    except OSError as error:
+        raise AudioError(path, error.strerror or str(error)) from None
+    except (av.error.FFmpegError, ValueError) as error:
+        raise AudioError(path, f"not readable as sound ({_cause(error)})") from None
+    try:
+        return reader.container.format.name, reader.stream.codec_context.name
+    finally:
+        reader.close()
+
+
 def read(
     path: str | Path,
     sample_rate: int | None = None,

@@ -22,6 +22,7 @@ _VERBS = {
     "look": "what the features respond to: filters, tags, factors, planes, layers, saliency",
     "tag": "name what is heard in recordings: the top tags, by a run's kept probe",
     "similar": "what in a collection sounds like a recording, an excerpt, or several examples",
+    "listen": "the listening room: a run's features and collections in the browser, to hear",
     "report": "write a run's report.html and report.json",
     "study": "experiments of several runs, each with one table and one page: study NAME",
     "demo": "the whole way on the built-in real music: pretrain, probe, report",
@@ -140,6 +141,14 @@ def _similar(words: list[str]) -> int:
     positional = {"run": _RUN, "data": _DATA, "queries": several}
     answer = call("antiphon similar", _VERBS["similar"], show, words, positional)
     return int(any(example.failed for example in answer.examples))
+
+
+def _listen(words: list[str]) -> None:
+    from antiphon.listen.server import listen
+
+    second = {"type": str, "nargs": "?", "default": None, "help": "another, beside it"}
+    places = {"run": _RUN, "data": _DATA, "data2": second}
+    call("antiphon listen", _VERBS["listen"], listen, words, places)
 
 
 def _report(words: list[str]) -> None:

@@ -168,7 +168,7 @@ def show(
     if json:
         print(dumps({"probe": about, "files": rows}, indent=2, ensure_ascii=False))
         return rows
-    say(_credentials(about))
+    say(credentials(about))
     for row in rows:
         if row["failed"]:
             say(f"{row['path']}: {row['failed']}", "yellow")
@@ -182,7 +182,7 @@ def show(
     return rows
 
 
-def _credentials(about: dict[str, Any]) -> str:
+def credentials(about: dict[str, Any]) -> str:
     """What the probe was fitted to, and how good it was on what it had not seen, in a line."""
     text = (
         f"{about['probe']} probe of {len(about['classes'])} "

@@ -135,6 +135,48 @@ def filter_spectra(
     return found
 
 
+def feature_spectrum(
+    encoder: Encoder,
+    feature: int,
+    steps: int = 17,
+    rate: float = 0.1,
+    weight_decay: float = 1e-6,
+    seed: int = 0,
+) -> FilterSpectra:
+    """The spectrum of what one feature of the embedding likes best, found in the same way.
+
+    The sound is a window long, and what grows is the feature as ``encoder.embed`` gives it: so
+    there is one for every encoder, convolutions or not. A feature that the noise at the start
+    leaves behind a ReLU has no gradient there, and its sound stays noise: its ``objective`` is
+    the same at the end as at the start.
+
+    Args:
+        encoder: whose weights, gradients and modes stay as they are.
+        feature: number of a column of ``encoder.embed(x)``.
+        steps, rate, weight_decay, seed: as of :func:`filter_spectra`.
+
+    Raises:
+        ValueError: no such feature, or no steps.
+    """
+    if not 0 <= feature < encoder.embedding_dim:
+        raise ValueError(f"there is no feature {feature}: there are {encoder.embedding_dim}")
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    values = []
+    with still(encoder) as like:
+        noise = torch.rand((1, 1, encoder.window), generator=torch.Generator().manual_seed(seed))
+        x = (noise - 0.5).to(like).requires_grad_()
+        adam = torch.optim.Adam([x], rate, weight_decay=weight_decay, maximize=True)
+        for step in range(steps + 1):
+            value = encoder.embed(x)[:, feature]
+            values.append(value.detach().double().cpu().numpy())
+            if step < steps:
+                (x.grad,) = torch.autograd.grad(value.sum(), x)
+                adam.step()
+    sound = x.detach()[:, 0].float().cpu().numpy()
+    return _spectra("embedding", sound, np.stack(values), encoder.sample_rate)
+
+
 def convolutions(encoder: Encoder) -> dict[str, nn.Module]:
     """Every convolution that sound meets on its way, by name, in that order.
 
