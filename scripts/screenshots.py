@@ -97,7 +97,7 @@ def desk(browser: Browser, address: str, feature: int, drop: Path | None) -> Non
     keep(page, "room-table")
 
     page = room(f"map?feature={feature}", color_scheme="dark")
-    page.locator("#map .sign").nth(30).click(timeout=120_000)
+    page.locator("#map-plane .sign").nth(30).click(timeout=120_000)
     page.mouse.move(0, 0)
     keep(page, "room-map")
 

@@ -113,7 +113,7 @@ def visit(browser, address):
     yield opened
     for context in contexts:
         context.close()
-    assert not errors
+    assert not errors  # what the content security policy forbids is one, too
 
 
 both = pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
@@ -234,6 +234,15 @@ def test_the_address_keeps_what_is_looked_at(visit):
     assert rows(other) == seen
 
 
+@pytest.mark.parametrize("tab", TABS)
+def test_an_address_shows_its_view_and_takes_no_focus(visit, tab):
+    page = visit(f"#{tab}")
+    expect(page.locator(f"#view-{tab}")).to_be_visible()
+    assert page.evaluate("document.activeElement === document.body")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
 @both
 def test_the_segment_or_the_track_plays_and_the_cursor_moves(visit, size):
     page = visit("#table?feature=3", size=size)
@@ -293,7 +302,7 @@ def test_a_note_and_a_mark_are_there_after_a_reload(visit, size):
     )
     expect(page.locator("#note-by")).to_have_value("Clara")
     page.get_by_role("link", name="Notes").click()
-    expect(page.locator("#notes")).to_contain_text(f"A <b>drone</b>, on {size}")
+    expect(page.locator("#notes-all")).to_contain_text(f"A <b>drone</b>, on {size}")
     expect(page.locator("#marks .title")).to_have_text([title])
     for name in ("Markdown", "CSV"):
         with page.expect_download() as download:
@@ -411,7 +420,7 @@ def test_a_file_is_chosen_and_a_bad_one_is_told(visit, tmp_path):
 @both
 def test_a_click_on_the_map_is_heard(visit, size):
     page = visit("#map?feature=3", size=size)
-    signs = page.locator("#map .sign[role=option]")
+    signs = page.locator("#map-plane .sign[role=option]")
     expect(signs).to_have_count(16)
     name = signs.nth(4).get_attribute("aria-label")
     signs.nth(4).click()
@@ -419,13 +428,13 @@ def test_a_click_on_the_map_is_heard(visit, size):
     assert name.startswith(page.locator("#now-title").inner_text())
     first = source(page)
     page.keyboard.press("ArrowRight")
-    if page.locator("#map .sign:focus").get_attribute("aria-label") == name:
+    if page.locator("#map-plane .sign:focus").get_attribute("aria-label") == name:
         page.keyboard.press("ArrowLeft")
     page.keyboard.press("Enter")
     page.wait_for_function("x => !document.querySelector('audio').src.endsWith(x)", arg=first)
     plays(page)
-    page.locator("#map .legend button").first.click()
-    assert page.locator("#map .sign.faint").count() in range(1, 16)
+    page.locator("#map-plane .legend button").first.click()
+    assert page.locator("#map-plane .sign.faint").count() in range(1, 16)
 
 
 def test_the_map_has_the_signs_of_the_report():
