@@ -36,6 +36,7 @@ def test_without_words_it_explains_itself(capsys):
         "embed",
         "probe",
         "tag",
+        "listen",
         "report",
         "study",
         "demo",
@@ -44,7 +45,7 @@ def test_without_words_it_explains_itself(capsys):
 
 
 @pytest.mark.parametrize(
-    "verb", ["data", "pretrain", "import", "embed", "probe", "tag", "report", "demo"]
+    "verb", ["data", "pretrain", "import", "embed", "probe", "tag", "listen", "report", "demo"]
 )
 def test_every_verb_has_help(verb, capsys):
     status, text = say(f"{verb} --help", capsys)
@@ -110,6 +111,8 @@ def test_list_names_what_there_is(capsys):
         ("pretrain dmeo --out x --recipe clmr", ["'dmeo'", "demo"]),
         ("probe nowhere demo", ["nowhere is not a run", "antiphon pretrain"]),
         ("report nowhere", ["nowhere is not a run"]),
+        ("listen nowhere demo", ["nowhere is not a run"]),
+        ("listen run", ["DATA"]),
         ("data nowhere", ["neither a folder, a table, nor a data set"]),
         ("embed run", ["DATA", "--out"]),
         ("probe run demo --probes [linera]", ["linear", "linera"]),

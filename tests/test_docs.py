@@ -61,6 +61,7 @@ def test_links_lead_somewhere():
         "CONTRIBUTING.md",
         "docs/architecture.md",
         "docs/datasets.md",
+        "docs/listening-room.md",
         "docs/results.md",
         "docs/thesis.md",
     ):

@@ -17,7 +17,7 @@ from antiphon.encoders.melpatch import MelPatch
 from antiphon.encoders.pase import PASE, SincFilters
 from antiphon.encoders.samplecnn import SampleCNN
 from antiphon.encoders.transformer import Transformer
-from antiphon.interpret.filters import convolutions, filter_spectra
+from antiphon.interpret.filters import convolutions, feature_spectrum, filter_spectra
 
 RATE = 8000
 
@@ -281,3 +281,41 @@ def test_the_examples_of_the_page_run():
     x = 0.1 * torch.randn(5, 1, one.window)
     exec(along_time, {"encoder": one, "x": x})
     exec(layers, {"one": one, "other": other, "x": x})
+
+
+@pytest.mark.parametrize("hz", [500.0, 1800.0, 3100.0])
+def test_the_sound_that_a_feature_likes_best(hz):
+    encoder = Kernels(cosines([100.0, hz], 80), 1)
+    before = state(encoder)
+    found = feature_spectrum(encoder, 1)
+    assert found.power.shape == (1, 1001)
+    assert found.peak[0] == pytest.approx(hz, abs=RATE / 80)  # half the kernel's bandwidth
+    assert found.objective[-1, 0] > 3 * found.objective[0, 0]
+    with torch.no_grad():
+        value = encoder.embed(torch.from_numpy(found.sound)[:, None])[0, 1]
+    assert found.objective[-1, 0] == pytest.approx(float(value), rel=1e-5)
+    assert all(tensor.equal(before[name]) for name, tensor in encoder.state_dict().items())
+
+
+def test_a_feature_that_nothing_moves():
+    found = feature_spectrum(Kernels(np.zeros((2, 80)), 1), 1)
+    assert set(found.objective[:, 0]) == {0.0}
+
+
+@pytest.mark.parametrize("kind", [MelPatch, Transformer, ConvGRU, PASE])
+def test_a_feature_of_any_encoder_has_one(kind):
+    torch.manual_seed(0)
+    encoder = small_encoder(kind).eval().requires_grad_(False)
+    found = feature_spectrum(encoder, 2, steps=3)
+    assert found.objective.shape == (4, 1)
+    assert found.objective[-1, 0] > found.objective[0, 0]
+    assert not any(p.requires_grad for p in encoder.parameters())
+
+
+def test_features_that_there_are_not():
+    encoder = Kernels(cosines([100.0], 80), 1)
+    for feature in (-1, 1):
+        with pytest.raises(ValueError, match=f"no feature {feature}"):
+            feature_spectrum(encoder, feature)
+    with pytest.raises(ValueError, match="at least 1"):
+        feature_spectrum(encoder, 0, steps=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -142,28 +143,43 @@ def test_a_large_collection_is_turned_once_into_a_file(tmp_path, monkeypatch):
     assert made.stamp == collection(found, tmp_path).stamp
 
 
-def test_neighbours_are_of_other_tracks_and_one_of_each(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", 3)
+def test_neighbours_are_of_other_tracks_and_one_of_each(tmp_path):
     found = made_up(tracks(5), [3, 1, 4, 2, 2], d=8)
     found.vectors[:] = np.random.default_rng(1).standard_normal(found.vectors.shape)
     found.vectors[-1] = np.nan
     made = collection(found, tmp_path)
     h = found.vectors.astype(np.float64)
     for n in range(len(found) - 1):
-        alike = h @ h[n] / np.linalg.norm(h, axis=1) / np.linalg.norm(h[n])
+        alike = np.nan_to_num(h @ h[n] / np.linalg.norm(h, axis=1) / np.linalg.norm(h[n]))
         wanted = {}
         for place in np.argsort(-alike):
-            if found.track[place] != found.track[n] and np.isfinite(alike[place]):
+            if found.track[place] != found.track[n]:
                 wanted.setdefault(int(found.track[place]), (int(place), alike[place]))
         best = sorted(wanted.values(), key=lambda pair: -pair[1])[:3]
-        seen = made.nearest(h[n], 3, int(found.track[n]))
+        seen = made.nearest(h[n : n + 1], 3, [int(found.track[n])])
         assert [place for place, _ in seen] == [place for place, _ in best]
         np.testing.assert_allclose([a for _, a in seen], [a for _, a in best], atol=1e-5)
 
 
 def test_nothing_is_like_silence(tmp_path):
     made = collection(made_up(tracks(3), 2), tmp_path)
-    assert all(similarity == 0 for _, similarity in made.nearest(np.zeros(4, np.float32), 3))
+    assert made.nearest(np.zeros((2, 4), np.float32), 3) == []
+    assert made.nearest(np.full((1, 4), np.nan, np.float32), 3) == []
+
+
+def test_each_tracks_strongest_segment(tmp_path):
+    found = made_up(tracks(9), [1, 5, 3, 2, 4, 1, 7, 2, 2], d=2, seed=4)
+    found.vectors[1:3, 0] = np.nan
+    made = collection(found, tmp_path)
+    for place, (a, b) in zip(made.strongest(0), pairwise(found.bounds), strict=True):
+        assert place == a + np.nanargmax(found.vectors[a:b, 0])
+
+
+def test_a_segment_is_known_by_its_track_and_second(tmp_path):
+    made = collection(made_up(tracks(3), [2, 3, 1]), tmp_path)
+    assert made.place("song 1", 2.0000001) == 4
+    assert made.place("song 1", 2.5) is None
+    assert made.place("song 9", 0.0) is None
 
 
 def test_two_threads_sort_at_once(tmp_path):

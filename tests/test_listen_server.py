@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -168,6 +174,9 @@ def test_top_segments_in_both_collections(client, room):
     assert {"label", "count", "of", "base", "lift", "q"} <= set(first["tags"][0])
     one = client.get("/api/top?feature=3&count=5&per_track=1").json()[0]
     assert len({row["track"] for row in one["rows"]}) == 5
+    two = client.get("/api/top?feature=3&count=20&per_track=2").json()[0]["rows"]
+    assert max(Counter(row["track"] for row in two).values()) == 2
+    assert two[0]["id"] == one["rows"][0]["id"] == first["rows"][0]["id"]
     assert client.get("/api/top?feature=32").status_code == 400
 
 
@@ -523,3 +532,34 @@ def test_the_next_free_port_is_taken(capsys):
     second.close()
     with pytest.raises(OSError, match=r"can't listen on 192\.0\.2\.1"):
         server.bind("192.0.2.1", 8000)
+
+
+def test_the_verb_starts_a_room_and_ends_it(run, trained):
+    words = ["listen", str(run.folder), str(trained[1]), "--port", "0", "--open_browser", "false"]
+    command = [sys.executable, "-m", "antiphon", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            told = ""
+            while "http://" not in told:
+                line = process.stderr.readline()
+                assert line, told
+                told += line
+            (address,) = re.findall(r"http://127\.0\.0\.1:\d+/", told)
+            with urlopen(f"{address}api/room", timeout=30) as answer:
+                assert json.load(answer)["run"]["name"] == "run"
+            with urlopen(address, timeout=30) as answer:
+                assert b"<script" in answer.read()
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+            assert "notes and marks are kept" in process.stderr.read()
+        finally:
+            process.kill()
+
+
+def test_others_in_the_network_are_told_of(room, monkeypatch, capsys):
+    monkeypatch.setattr(server, "prepare", lambda *_: room)
+    monkeypatch.setattr(server.uvicorn.Server, "run", lambda *_, **__: None)
+    server.listen(room.run, "x", host="0.0.0.0", port=0, open_browser=False)
+    assert "everyone in this network can listen" in capsys.readouterr().err
+    server.listen(room.run, "x", port=0, open_browser=False)
+    assert "network" not in capsys.readouterr().err

@@ -65,7 +65,7 @@ def test_music(client, room):
     assert low.min() == pytest.approx(samples.min(), abs=1e-3)
     x = torch.from_numpy(np.array(soundfile.read(io.BytesIO(wav(samples)), dtype="float32")[0]))
     h = room.encoder.embed(x.reshape(8, 1, 8000)).numpy()
-    mean = h.mean(0)
+    mean = (h / np.linalg.norm(h, axis=1, keepdims=True)).mean(0)
     vectors = np.asarray(room.sources["a"].found.vectors)
     cosines = vectors @ mean / np.linalg.norm(vectors, axis=1) / np.linalg.norm(mean)
     first = answer["neighbours"][0]

@@ -65,6 +65,8 @@ def address(run, tones, tmp_path_factory):
     for n in range(8):
         soundfile.write(folder / f"{n}.wav", tone_mixture(100 + n, seconds=4), RATE)
         outside.append((str(folder / f"{n}.wav"), f"Other {n}", "far"))
+    (folder / "broken.wav").write_bytes(b"RIFF but not for long")
+    outside.append((str(folder / "broken.wav"), "Broken", "far"))
     data = [table(folder / "tones.csv", inside), table(folder / "others.csv", outside)]
     app = make_app(prepare(run, *data, progress=False))
     with socket.socket() as bound:
@@ -212,6 +214,12 @@ def test_more_features_and_a_tag_are_columns(visit):
     page.get_by_label("More features, by number").fill("99")
     page.keyboard.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text("There is no feature 99")
+
+
+def test_files_that_could_not_be_read_are_told(visit):
+    page = visit()
+    page.get_by_text("1 file could not be read").click()
+    expect(page.locator("#skipped li")).to_contain_text("broken.wav")
 
 
 def test_the_address_keeps_what_is_looked_at(visit):
@@ -395,6 +403,7 @@ def test_a_file_is_dropped_and_lands(visit, size, tmp_path):
     result = page.locator("#file-result")
     expect(result).to_contain_text("my song.wav")
     expect(result.locator(".tags li")).to_have_count(2)
+    expect(result).to_contain_text("logistic probe of 2 classes")
     expect(result.locator(".heat rect")).to_have_count(2 * 5)
     expect(result.locator(".rows .title").first).to_have_text("Tone 03")
     expect(result.locator(".own path")).to_have_count(2)
@@ -482,7 +491,7 @@ def test_every_control_is_reached_by_tab_and_shows_it(visit):
     page = visit("#table?feature=3")
     rows(page)
     wanted = page.evaluate(
-        """() => [...document.querySelectorAll("button, a, input, select, [tabindex='0']")]
+        """() => [...document.querySelectorAll("button, a, input, select, summary, [tabindex='0']")]
             .filter(one => one.checkVisibility() && !one.disabled)
             .filter(one => one.type !== "radio" || one.checked).length"""
     )

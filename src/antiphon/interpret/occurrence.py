@@ -8,6 +8,7 @@ feature's top segments are of different tracks unless something else is asked fo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -252,7 +253,7 @@ def occurrence(
     lift[found.dead] = np.nan
     p = q = None
     if shares.max() == 1:
-        p = np.take_along_axis(_at_least(pool, having, picked), counts, axis=0)
+        p = np.take_along_axis(_at_least(pool, tuple(having.tolist()), picked), counts, axis=0)
         p[found.dead] = np.nan
         q = np.full(p.shape, np.nan)
         tested = ~np.isnan(p)
@@ -269,10 +270,11 @@ def occurrence(
     )
 
 
-def _at_least(pool: int, having: NDArray[np.int64], picked: int) -> NDArray[np.float64]:
+@lru_cache(8)  # who asks for one feature after the other asks for the same chances
+def _at_least(pool: int, having: tuple[int, ...], picked: int) -> NDArray[np.float64]:
     """The chance that a blind draw of `picked` has k or more of each tag, ``(picked + 1, c)``."""
     from scipy.stats import hypergeom
 
-    chances = hypergeom.pmf(np.arange(picked + 1)[:, None], pool, having, picked)
+    chances = hypergeom.pmf(np.arange(picked + 1)[:, None], pool, np.array(having), picked)
     # Summed from the rare end, so that small chances keep their digits.
     return np.minimum(np.cumsum(chances[::-1], axis=0)[::-1], 1.0)

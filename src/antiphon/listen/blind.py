@@ -207,7 +207,7 @@ class Trials:
         """
         shuffled = list(items)
         secrets.SystemRandom().shuffle(shuffled)
-        session = {
+        session: Session = {
             "session": secrets.token_urlsafe(12),
             "feature": feature,
             "by": checked(by, "the judge's name"),

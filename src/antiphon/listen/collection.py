@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 
 from antiphon.datasets import Track
 from antiphon.files import printable
+from antiphon.index import Index, unit
 from antiphon.progress import bar
 from antiphon.segments import Segments
+from antiphon.similar import neighbours
 from antiphon.windows import Vectors
 
 _IN_MEMORY = 64 * 2**20  # bytes of columns; more lie in a file of the run's folder
@@ -27,6 +29,7 @@ _FILES = 4  # of columns that are kept
 _BLOCK = 16_384  # segments that are turned, or asked about, at once
 _ORDERS = 64  # sorted columns that are kept: 1 MB each of 250,000 segments
 _MASKS = 16  # searches that are kept
+_SAME = 1e-3  # seconds: windows lie further apart
 _CHOSEN = 64  # features and tags in one table
 
 Rows = list[dict[str, Any]]
@@ -95,7 +98,9 @@ class Collection:
         ]
         self._orders = Kept[NDArray[np.int32]](_ORDERS)
         self._masks = Kept[NDArray[np.bool_]](_MASKS)
-        self._norms: Vectors | None = None
+        self._owners = {track.id: n for n, track in enumerate(found.tracks)}
+        self._index: Index | None = None
+        self._making = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.found)
@@ -144,6 +149,13 @@ class Collection:
                 f"there is no tag {name!r}" + ("" if self.tags else ": the run keeps no probe")
             )
         return self.probabilities[self._tag_number[name]]
+
+    def strongest(self, number: int) -> NDArray[np.int64]:
+        """The segment of each track in which a feature is largest, ``(tracks,)``."""
+        column = np.nan_to_num(self.feature(number), nan=-np.inf)
+        largest = np.repeat(np.maximum.reduceat(column, self.bounds[:-1]), np.diff(self.bounds))
+        places = np.flatnonzero(column == largest)
+        return places[np.unique(self.found.track[places], return_index=True)[1]]
 
     def order(self, sort: str, descending: bool) -> NDArray[np.int32]:
         """The numbers of all segments in an order; what isn't a number comes last either way.
@@ -247,43 +259,38 @@ class Collection:
             "marked": n in marked,
         }
 
+    def place(self, track: str, start: float) -> int | None:
+        """The number of the segment that begins there in the file of a track, known by its id."""
+        if (owner := self._owners.get(track)) is None:
+            return None
+        own = self.segments_of(owner)
+        near = np.flatnonzero(np.abs(self.found.start[own.start : own.stop] - start) < _SAME)
+        return own.start + int(near[0]) if len(near) else None
+
     def nearest(
-        self, vector: Vectors, count: int, without: int | None = None
+        self, directions: Vectors, count: int, without: Sequence[int] = ()
     ) -> list[tuple[int, float]]:
-        """The segments that are most like a vector, by the cosine: the best one of each track.
+        """The segments that are most like some vectors' mean direction, by the cosine.
 
         Args:
-            vector: ``(d,)``.
-            count: how many.
-            without: number of a track that is left out.
+            directions: ``(q, d)``.
+            count: how many; the nearest one of each track.
+            without: numbers of tracks that are left out.
 
         Returns:
-            The number and the similarity of each, the most similar first.
+            The number and the cosine of each, the nearest first; none where there is no direction.
         """
-        alike = self._cosines(vector)
-        if without is not None:
-            own = self.segments_of(without)
-            alike[own.start : own.stop] = -np.inf
-        best = np.maximum.reduceat(alike, self.bounds[:-1])
-        found = []
-        for track in np.argsort(-best, kind="stable")[:count]:
-            if np.isfinite(best[track]):
-                own = self.segments_of(int(track))
-                place = own.start + int(alike[own.start : own.stop].argmax())
-                found.append((place, float(alike[place])))
-        return found
+        mean = unit(unit(directions).mean(0, keepdims=True))
+        if not mean.any():
+            return []
+        return neighbours(self.found, self.make_index(), mean, count, without=without)
 
-    def _cosines(self, vector: Vectors) -> Vectors:
-        h = self.found.vectors
-        if self._norms is None:
-            blocks = [np.linalg.norm(h[i : i + _BLOCK], axis=1) for i in range(0, len(h), _BLOCK)]
-            self._norms = np.maximum(np.concatenate(blocks), 1e-12)
-        unit = np.asarray(vector, np.float32)
-        unit = unit / max(float(np.linalg.norm(unit)), 1e-12)
-        found = np.concatenate([h[i : i + _BLOCK] @ unit for i in range(0, len(h), _BLOCK)])
-        alike = found / self._norms
-        alike[~np.isfinite(alike)] = -np.inf
-        return alike
+    def make_index(self) -> Index:
+        """Of the segments' directions: made once, which takes seconds, or kept by the run."""
+        with self._making:
+            if self._index is None:
+                self._index = Index.of(self.found)
+            return self._index
 
 
 class Kept(Generic[T]):

@@ -55,6 +55,13 @@ class Use:
 
     def top(self, n: int, count: int, per_track: int | None) -> list[int]:
         """The segments in which a feature is largest, the strongest first."""
+        if per_track is None:
+            order = self.source.order(f"f{n}", True)[:count]
+            return [int(place) for place in order]
+        if per_track == 1:  # looked for among tracks, which are fewer
+            places = self.source.strongest(n)
+            best = top(self.source.feature(n)[places][:, None], count)
+            return [int(place) for place in places[best.segments[0]]]
         column = self.source.feature(n)[:, None]
         found = top(column, count, self.source.found.track, per_track)
         return [int(place) for place in found.segments[0]]
@@ -73,8 +80,9 @@ class Use:
         if not labelled or n in self.dead:
             return []
         count = min(_COUNTED, max(5, labelled // _SHARE))
-        column = self.source.feature(n)[:, None]
-        found = occurrence(column, self.source.found.track, self._y, count)
+        # With a track's strongest segment alone the counts are the same, and sooner there.
+        strongest = self.source.feature(n)[self.source.strongest(n)][:, None]
+        found = occurrence(strongest, np.arange(len(strongest)), self._y, count)
         if found.q is None:
             return []
         of = found.top.segments.shape[1]

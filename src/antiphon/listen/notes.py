@@ -113,22 +113,14 @@ class Marks:
 
     def __init__(self, folder: Path, sources: Mapping[str, Collection]) -> None:
         self.entries, self.sources = _Entries(folder / "marks.json"), sources
-        self._numbers = {
-            key: {
-                (source.track_of(n).id, _tenths(float(source.found.start[n]))): n
-                for n in range(len(source))
-            }
-            for key, source in sources.items()
-        }
 
     def all(self) -> list[Entry]:
         """``source, id, feature, at`` of the marked segments that are in the room now."""
         found = []
         for entry in self.entries.all():
             for key, source in self.sources.items():
-                place = (entry["track"], _tenths(entry["start"]))
-                if entry["data"] == source.name and place in self._numbers[key]:
-                    number = self._numbers[key][place]
+                number = source.place(entry["track"], entry["start"])
+                if entry["data"] == source.name and number is not None:
                     about = {"feature": entry["feature"], "at": entry["at"]}
                     found.append({"source": key, "id": number, **about})
         return found
@@ -147,19 +139,14 @@ class Marks:
         track, start = source.track_of(number).id, float(source.found.start[number])
 
         def same(old: Entry) -> bool:
-            place = (old["data"], old["track"], _tenths(old["start"]))
-            here = place == (source.name, track, _tenths(start))
+            place = source.place(old["track"], old["start"])
+            here = old["data"] == source.name and place == number
             return here and (old["feature"] == feature or (not marked and feature is None))
 
         entry = {
             "data": source.name, "track": track, "start": start, "feature": feature, "at": now(),
         }  # fmt: skip
         self.entries.replace(same, entry if marked else None)
-
-
-def _tenths(seconds: float) -> int:
-    """Windows lie further apart than this: a second of JSON is found again."""
-    return round(10_000 * seconds)
 
 
 def as_markdown(run: str, features: Sequence[Mapping[str, Any]]) -> str:

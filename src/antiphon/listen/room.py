@@ -164,8 +164,8 @@ class Room:
     def neighbours(self, key: str, n: int, count: int) -> Rows:
         """The segments of other tracks that are most like one, in its own collection."""
         source = self.segment(key, n)
-        vector = np.asarray(source.found.vectors[n])
-        return self._alike(source, source.nearest(vector, count, int(source.found.track[n])))
+        vector = np.asarray(source.found.vectors[n : n + 1])
+        return self._alike(source, source.nearest(vector, count, [int(source.found.track[n])]))
 
     def _alike(self, source: Collection, found: list[tuple[int, float]]) -> Rows:
         rows = source.rows([n for n, _ in found], marked=self.marks.of(source.key))
@@ -249,7 +249,7 @@ class Room:
             "seconds": seconds,
             "place": self.maps["a"].place(h.mean(0)),
             "tags": self._tags(starts, h),
-            "neighbours": self._alike(first, first.nearest(h.mean(0), 10)),
+            "neighbours": self._alike(first, first.nearest(h, 10)),
             "windows": [round(s, 6) for s in starts],
             "wave": {"seconds": seconds, "peaks": pairs},
             "truncated": seconds > LONGEST,
@@ -309,12 +309,11 @@ class Room:
             raise Missing(f"this session has no item {item}")
         one = found["items"][item]
         for source in self.sources.values():
-            if source.name == found["data"]:
-                for track in source.found.tracks:
-                    if track.id == one["track"]:
-                        rate = self.encoder.sample_rate
-                        salt = f"{session}/{item}"
-                        return self.sound.excerpt(track, one["start"], one["seconds"], rate, salt)
+            n = source.place(one["track"], one["start"])
+            if source.name == found["data"] and n is not None:
+                rate, salt = self.encoder.sample_rate, f"{session}/{item}"
+                track = source.track_of(n)
+                return self.sound.excerpt(track, one["start"], one["seconds"], rate, salt)
         raise Missing("what this session plays isn't in the room any more")
 
     def written(self) -> list[dict[str, Any]]:
@@ -359,8 +358,9 @@ def prepare(
             tags = probe.classes if probe else ()
             sources[key] = Collection(key, found, run.folder / "room", tags, ask, progress)
     room = Room(run, sources, encoder, probe, tags_about)
-    for place in room.maps.values():
-        place.begin()
+    for key, source in sources.items():
+        room.maps[key].begin()
+        threading.Thread(target=source.make_index, daemon=True).start()
     return room
 
 
