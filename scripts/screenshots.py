@@ -89,15 +89,15 @@ def desk(browser: Browser, address: str, feature: int, drop: Path | None) -> Non
     keep(page, "room-feature")
 
     columns = ",".join(str(feature + n) for n in (3, 9))
-    page = room(f"table?feature={feature}&with={columns}", color_scheme="dark")
+    page = room(f"table?feature={feature}&with={columns}")
     for n in (1, 4):
         page.locator("#rows-body button.mark").nth(n).click()
     page.get_by_label("Whole track").check(force=True)
     page.locator("#rows-body button.play").nth(2).click()
     keep(page, "room-table")
 
-    page = room(f"map?feature={feature}")
-    page.locator("#map .sign").nth(30).click(timeout=120_000)
+    page = room(f"map?feature={feature}", color_scheme="dark")
+    page.locator("#map-plane .sign").nth(30).click(timeout=120_000)
     page.mouse.move(0, 0)
     keep(page, "room-map")
 

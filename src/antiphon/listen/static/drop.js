@@ -56,7 +56,8 @@ function show(found) {
         el("span", { class: "what" }, el("span", { id: "h-own", class: "title" }, found.name),
           el("span", { class: "about" }, `${clock(found.seconds)}, ${plural(found.windows.length, "segment")}`,
             found.truncated && "; only its beginning was heard"))),
-      found.tags ? tags(found) : el("p", { class: "note" }, "This run keeps no probe, so there are no tags: antiphon probe RUN DATA --save makes one.")),
+      found.tags ? tags(found) : el("p", { class: "note" },
+        `No tags: ${room.tags_about ?? "this run keeps no probe (antiphon probe RUN DATA --save makes one)"}.`)),
     el("div", { class: "two" },
       el("section", { class: "card", "aria-labelledby": "h-lands" }, el("h3", { id: "h-lands" }, "Where it lands"), el("div", { id: "file-map" })),
       el("section", { class: "card", "aria-labelledby": "h-near" }, el("h3", { id: "h-near" }, "Its neighbours"),
@@ -89,6 +90,7 @@ function tags({ tags: found, seconds }) {
         el("li", {}, el("span", {}, tag), el("span", { class: "number" }, percent(probability)), bar(probability)))),
       el("figure", {}, picture(found, shown, seconds),
         el("figcaption", {}, `Over time, 0:00 to ${clock(seconds, 0)}: the stronger the colour, the likelier the tag.`))),
+    room.tags_about && el("p", { class: "note" }, `By a ${room.tags_about}.`),
   ];
 }
 

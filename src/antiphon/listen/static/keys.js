@@ -20,7 +20,7 @@ function search() {
 const ACTS = {
   n: () => player.step(1), j: () => player.step(1), p: () => player.step(-1), k: () => player.step(-1),
   m: player.mark, "/": search, "?": () => $("help").showModal(),
-  f: () => { $("feature").focus(); $("feature").select(); },
+  f: () => { $("feature-number").focus(); $("feature-number").select(); },
   y: () => answerCurrent(player.current(), true), x: () => answerCurrent(player.current(), false),
 };
 

@@ -31,7 +31,7 @@ function views() {
 }
 
 function chooser() {
-  if (document.activeElement !== $("feature")) $("feature").value = state.feature;
+  if (document.activeElement !== $("feature-number")) $("feature-number").value = state.feature;
   for (const place of document.querySelectorAll("[data-feature]")) place.textContent = `feature ${state.feature}`;
 }
 
@@ -69,12 +69,12 @@ async function begin() {
     event.preventDefault();
     $("main-top").focus();
   });
-  $("feature").max = room.run.dim - 1;
+  $("feature-number").max = room.run.dim - 1;
   $("feature-of").textContent = `of ${count(room.run.dim)}`;
-  $("feature").addEventListener("change", () => $("feature").value !== "" && choose(Number($("feature").value)));
+  $("feature-number").addEventListener("change", () => $("feature-number").value !== "" && choose(Number($("feature-number").value)));
   $("feature-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    choose(Number($("feature").value));
+    choose(Number($("feature-number").value));
   });
   $("feature-down").addEventListener("click", () => choose((Number(state.feature) + room.run.dim - 1) % room.run.dim));
   $("feature-up").addEventListener("click", () => choose((Number(state.feature) + 1) % room.run.dim));

@@ -170,11 +170,11 @@ async function load() {
   const mine = ++asked;
   const source = state.source;
   for (const radio of document.querySelectorAll("input[name=map-source]")) radio.checked = radio.value === source;
-  $("map").setAttribute("aria-busy", "true");
+  $("map-plane").setAttribute("aria-busy", "true");
   try {
     const found = await pointsOf(source, (words) => { if (mine === asked) $("map-about").textContent = words; });
     if (mine !== asked) return;
-    drawMap($("map"), found.points, { name: "Tracks of the collection", hear: hearPoint(source) });
+    drawMap($("map-plane"), found.points, { name: "Tracks of the collection", hear: hearPoint(source) });
     const left = found.left_out ? ` ${count(found.left_out)} more are left out.` : "";
     $("map-about").textContent = found.method === "none"
       ? "There is no map of so few tracks, or of tracks that are all alike: they stand in a row."
@@ -186,7 +186,7 @@ async function load() {
       complain(error);
     }
   } finally {
-    if (mine === asked) $("map").removeAttribute("aria-busy");
+    if (mine === asked) $("map-plane").removeAttribute("aria-busy");
   }
 }
 

@@ -15,7 +15,7 @@ async function load() {
     const marked = room.sources.map(({ key }) => get("/api/rows", { source: key, marked: 1, sort: "track", order: "asc", size: 100 }));
     const [notes, ...found] = await Promise.all([get("/api/notes"), ...marked]);
     if (mine !== asked) return;
-    replace($("notes"), notes.length ? table(notes) : el("p", { class: "note" },
+    replace($("notes-all"), notes.length ? table(notes) : el("p", { class: "note" },
       "Nothing is written yet. Listen to a feature's top segments, then say in its tab what it responds to."));
     const rows = found.flatMap((answer) => answer.rows);
     const names = room.sources.length > 1 ? Object.fromEntries(room.sources.map(({ key, name }) => [key, name])) : null;

@@ -5,6 +5,7 @@ const DEFAULTS = {
   page: "1", size: "10", search: "", marked: "",
 };
 
+// No element has one of these for its id: the browser would go to it, and give it the focus.
 export const TABS = ["table", "feature", "map", "blind", "notes", "file"];
 
 /** The state of now: strings only. Change it with `set`. */

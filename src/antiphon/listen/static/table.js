@@ -153,8 +153,19 @@ function addFeatures(event) {
   $("add-feature").value = "";
 }
 
+// What a person should know before they trust the table: why there are no tags, which files are not there.
+function caveats() {
+  $("tags-about").hidden = Boolean(room.tags) || !room.tags_about;
+  $("tags-about").textContent = `No tags: ${room.tags_about}.`;
+  const skipped = room.sources.flatMap((source) => Object.entries(source.skipped));
+  $("skipped").hidden = !skipped.length;
+  $("skipped").firstElementChild.textContent = `${plural(skipped.length, "file")} could not be read`;
+  $("skipped").lastElementChild.append(...skipped.slice(0, 200).map(([path, why]) => el("li", {}, `${path}: ${why}`)));
+}
+
 export function start(theRoom) {
   room = theRoom;
+  caveats();
   const sources = $("sources");
   sources.hidden = room.sources.length < 2;
   sources.append(...room.sources.map((source) => el("label", {},
