@@ -118,8 +118,8 @@ def test_an_encoder_that_is_there_already_is_taken_as_it_is(tones, tmp_path, cap
     assert "2 steps, seed 7" in html
     assert "the others go on" not in capsys.readouterr().out
 
-    with monkeypatch.context() as patch, pytest.raises(ValueError, match="run could not be scored"):
-        patch.setattr(module.Contest, "_scores", lambda *_: 1 / 0)
+    monkeypatch.setattr(module.Contest, "_scores", lambda *_: 1 / 0)
+    with pytest.raises(ValueError, match="run could not be scored"):
         label_efficiency(tones, str(tmp_path / "b"), **asked)
     said = capsys.readouterr()
     assert "the others go on" not in said.out + said.err

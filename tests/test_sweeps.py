@@ -331,33 +331,32 @@ def test_duration_is_scored_along_one_run(tones, tmp_path, monkeypatch):
     assert other.read_text().count("Leaks: No group has tracks in several splits.") == 1
 
 
-@pytest.mark.usefixtures("no_reports", "no_drawing")
 def test_scores_of_other_settings_are_not_taken_for_the_studys_own(tones, tmp_path, monkeypatch):
-    made = recipes.recipe("tiny", **{"train.steps": 2, "train.snapshots": 2})
+    made = recipes.recipe("tiny", **{"train.steps": 1})
     run = pretrain(tones, tmp_path / "run", **{**made, "progress": False})
-    terms = {key: value for key, value in QUICK.items() if key != "recipe"}
-    asked = {**terms, "probes": ["linear"], "run": str(run.folder)}
-    probe(run, tones, **terms)  # without a probe of the labels
-    duration(tones, str(tmp_path / "a"), **asked)
-    assert all("linear accuracy" in row for row in rows_of(tmp_path / "a"))
-    own, probed = _contest.probe, []
-    monkeypatch.setattr(
-        _contest, "probe", lambda run, *a, **k: probed.append(run.name) or own(run, *a, **k)
-    )
-    probe(run, tones, **{**terms, "probes": ["knn", "linear"]})  # more than is asked: it will do
-    duration(tones, str(tmp_path / "b"), **asked)
-    assert probed == ["000001"]
-    assert not [key for key in rows_of(tmp_path / "b")[1] if key.startswith("knn")]
-    for number, change in enumerate(({"resamples": 5}, {"seeds": 2}, {"retrieval_seconds": 1.5})):
-        probed.clear()
-        duration(tones, str(tmp_path / f"c{number}"), **{**asked, **change})
-        assert probed == ["000001", "run"]
-    ids = tones.splits["test"]
-    fewer = replace(tones, splits={**tones.splits, "test": ids[:4]})
-    probed.clear()
-    duration(fewer, str(tmp_path / "d"), **{**asked, "retrieval_seconds": 1.5})
-    assert probed == ["000001", "run"]
-    assert rows_of(tmp_path / "d")[1]["splits hash"] == fewer.splits_hash
+    terms = {key: value for key, value in QUICK.items() if key != "recipe"} | {"probes": ["knn"]}
+    asked = []
+    monkeypatch.setattr(_contest, "probe", lambda *_, **settings: asked.append(settings) or [])
+
+    def kept(dataset=tones, **change):
+        """The probes whose scores are taken from the run; none if it would be probed anew."""
+        asked.clear()
+        contest = _contest.Contest(None, Terms(dataset, **{**terms, **change}), dataset, "entry")
+        found = {row["probe"] for row in contest._scores(run, leaks=False)}
+        assert bool(found) != bool(asked)
+        return found
+
+    probe(run, tones, **{**terms, "probes": []}, leaks=False)
+    assert kept() == set()
+    probe(run, tones, **terms, leaks=False)
+    assert kept() == {"retrieval", "knn"}
+    assert kept(probes=[]) == {"retrieval"}
+    fewer = replace(tones, splits={**tones.splits, "test": tones.splits["test"][:4]})
+    assert kept(fewer) == set()
+    for change in ({"resamples": 5}, {"seeds": 2}, {"retrieval_seconds": 1.5}):
+        assert kept(**change) == set()
+    probe(run, tones, **{**terms, "seconds": 2.0}, leaks=False)
+    assert kept() == set()
 
 
 def test_duration_wants_a_whole_run_with_snapshots(tones, tmp_path):
@@ -430,7 +429,7 @@ def test_two_sources_of_one_name_are_two_entries(tones, planned, tmp_path):
 
 def test_a_study_has_no_two_entries_of_one_name(tones, tmp_path):
     entries = [Entry("a", "tiny"), Entry("b", "tiny"), Entry("b", "tiny", {"optim.lr": 1})]
-    with pytest.raises(ValueError, match="several sources of the name b$"):
+    with pytest.raises(ValueError, match=r"several sources of the name b$"):
         _contest.hold("x", entries, Terms(tones), str(tmp_path / "a"), None, kind="source")
     assert not (tmp_path / "a").exists()
 

@@ -330,8 +330,8 @@ def _page(rows: Sequence[Row], arms: _Arms, pretrained: Row) -> Page:
             ),
             *([f"Leaks: {pretrained['leaks']}"] if pretrained.get("leaks") else []),
             f"Pre-trained: {pretrained.get('method')}, {pretrained.get('encoder')}, "
-            f"{pretrained.get('steps')} steps{_seeds(arms)}. Scored on {len(arms.tested)} test tracks, splits "
-            f"{arms.dataset.splits_hash}.",
+            f"{pretrained.get('steps')} steps{_seeds(arms)}. Scored on {len(arms.tested)} test "
+            f"tracks, splits {arms.dataset.splits_hash}.",
         ],
         columns=columns,
         rows=rows,
