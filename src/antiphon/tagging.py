@@ -189,12 +189,12 @@ def _credentials(about: dict[str, Any]) -> str:
         f"{'tags' if about['task'] == 'multilabel' else 'classes'}, fitted to {about['tracks']} "
         f"tracks of {about['dataset']}"
     )
-    text += f" (splits {about['splits_hash']})"
     for score in about["scores"][:1]:
         if score["value"] is not None:
             text += f"; {score['metric']} {score['value']:.3f} when tested"
             if score["low"] is not None:
                 text += f" [{score['low']:.3f}, {score['high']:.3f}]"
+            text += f", splits {about['splits_hash']}"
     return text
 
 

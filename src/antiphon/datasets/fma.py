@@ -117,9 +117,9 @@ def load(path: str | None, subset: str = "medium", genres: str = "top") -> Datas
         where = str(audio / name[:3] / f"{name}.mp3")
         tracks.append(Track(number, where, labels, group=f"artist {artist}" if artist else ""))
         lists.setdefault(split, []).append(number)
-    wanted, advice = {t.id: t.path for t in tracks}, f"fma_{subset}.zip is linked from {HOMEPAGE}"
-    there = on_disk(wanted.values())
-    paths, missing = present(wanted, there, f"FMA in {audio}", advice, some=True)
+    listed, advice = {t.id: t.path for t in tracks}, f"fma_{subset}.zip is linked from {HOMEPAGE}"
+    there = on_disk(listed.values())
+    paths, missing = present(listed, there, f"FMA in {audio}", advice, some=True)
     return Dataset(
         "fma",
         tuple(track for track in tracks if track.id in paths),
@@ -131,7 +131,7 @@ def load(path: str | None, subset: str = "medium", genres: str = "top") -> Datas
         citation=CITATION,
         licence=LICENCE,
         homepage=HOMEPAGE,
-        lacking=lacking(wanted, missing, advice),
+        lacking=lacking(listed, missing, advice),
     )
 
 

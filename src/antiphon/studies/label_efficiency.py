@@ -224,7 +224,7 @@ class _Arms:
             "training seed": self.seed,
         }
         known = _PUBLISHED.get(self.dataset.name.partition(",")[0], {})
-        published = known.get(share[-1], (None, None))
+        published = next((v for p, v in known.items() if p == share[-1]), (None, None))
         row |= {"published": published[0], "published supervised": published[1]}
         about = {"tracks": len(self.tested)}
         for metric, function in METRICS[self.dataset.task or "none"].items():
