@@ -144,6 +144,16 @@ def test_fma_never_evaluates_genres(tmp_path, genres):
         fma.load(str(tmp_path), genres="all")
 
 
+@pytest.mark.parametrize("row", ["x,,Rock", "12"])
+def test_fma_names_a_bad_row_of_genres(tmp_path, row):
+    fma_folder(tmp_path)
+    file = tmp_path / "fma_metadata" / "genres.csv"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:1], row]))
+    with pytest.raises(ValueError, match=r"genres.csv, row 2: no number of a genre"):
+        fma.load(str(tmp_path), genres="all")
+
+
 def test_fma_says_what_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"fma_medium or fma_large .*mdeff/fma"):
         fma.load(str(tmp_path))
@@ -209,6 +219,13 @@ def test_billboard_is_its_distinct_songs(billboard_folder):
         "8": "the same song as 3",
         "1980s/AC_DC/Hells Bells": "on disk, but not in the index",
     }
+
+
+def test_billboard_names_a_short_row(billboard_folder):
+    with (billboard_folder / "billboard-2.0-index.csv").open("a") as file:
+        file.write("11\n")
+    with pytest.raises(ValueError, match=r"index.csv, row \d+: 1 cells, too few for id, title"):
+        datasets.open(f"billboard:{billboard_folder}")
 
 
 def test_billboard_says_what_is_missing(tmp_path, billboard_folder):

@@ -73,6 +73,8 @@ def test_an_unknown_name_lists_the_known():
     assert not [name for name in datasets.names() if name.startswith("_")]
     with pytest.raises(FileNotFoundError, match=f"'dmeo' .* {', '.join(datasets.names())}"):
         datasets.open("dmeo")
+    with pytest.raises(FileNotFoundError, match=r"did you mean mtat\?; the names are"):
+        datasets.open("mtta,split=full:/x")
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet"])

@@ -12,6 +12,7 @@ from antiphon.datasets import Dataset, Track
 from antiphon.runs import Run
 from antiphon.studies import label_efficiency as module
 from antiphon.studies.label_efficiency import label_efficiency
+from antiphon.train import pretrain
 
 ENCODER = """# A recipe of no use but to be fast.
 encoder:
@@ -62,8 +63,19 @@ def test_a_probe_and_a_network_learn_from_the_same_few(tones, tmp_path, monkeypa
     assert len(stops[0]) == 1
     assert stops[0] == stops[1]
     assert not set(stops[0]) & learned[0]
+    for row in (few, all_of_them):
+        assert (row["splits hash"], row["seeds"], row["training seed"]) == (
+            few["splits hash"],
+            2,
+            0,
+        )
+    assert few["splits hash"] in (out / "table.csv").read_text()
     html = page.read_text()
     assert "1, 20" in html
+    assert f"splits {few['splits hash']}" in html
+    assert "All 9 training tracks were heard in pre-training, without labels. None of " in html
+    assert "Leaks: No group has tracks in several splits. 10 of 16 tracks were pre-trained" in html
+    assert "4 steps, seed 0; the network of each subset has a seed of its own, seeds 0 to 1" in html
     assert "Of each class one track is labelled at least, so 2 of 9" in html
 
     before = (out / "table.csv").read_bytes()
@@ -86,6 +98,58 @@ def test_an_encoder_that_knows_the_classes_needs_few_labels(tones, tmp_path, mon
     label_efficiency(tones, str(tmp_path / "a"), "1 steps", percents=[1], seeds=1, **QUICK)
     (row,) = table(tmp_path / "a")
     assert row["pretrained accuracy"] == 1.0
+
+
+def test_an_encoder_that_is_there_already_is_taken_as_it_is(tones, tmp_path, capsys, monkeypatch):
+    """By an ordinary run, without snapshots; it has heard some tracks of either split."""
+    ids = [*tones.splits["train"][:4], *tones.splits["test"][:2]]
+    heard = Dataset("heard", tuple(track for track in tones if track.id in ids))
+    made = recipes.recipe("ssl", **{"train.steps": 2, "seed": 7})
+    run = pretrain(heard, tmp_path / "run", **{**made, "progress": False})
+    assert not run.snapshots
+    asked = {"percents": [100], "seeds": 1, "run": str(run.folder), **QUICK}
+    page = label_efficiency(tones, str(tmp_path / "a"), **asked)
+    (row,) = table(tmp_path / "a")
+    assert 0 <= row["pretrained accuracy"] <= 1
+    assert row["training seed"] == 7
+    html = page.read_text()
+    assert "training tracks were heard in pre-training, without labels. So were 2 of the 6" in html
+    assert "All 9 training tracks" not in html
+    assert "2 steps, seed 7" in html
+    assert "the others go on" not in capsys.readouterr().out
+
+    monkeypatch.setattr(module.Contest, "_scores", lambda *_: 1 / 0)
+    with pytest.raises(ValueError, match="run could not be scored"):
+        label_efficiency(tones, str(tmp_path / "b"), **asked)
+    said = capsys.readouterr()
+    assert "the others go on" not in said.out + said.err
+    (run.folder / "encoder.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="has no encoder yet"):
+        label_efficiency(tones, str(tmp_path / "c"), **asked)
+
+
+def test_published_figures_stand_beside_their_own_share_alone(tones, tmp_path, monkeypatch):
+    found = {1: (0.3, 0.2), 100: (0.4, 0.3)}
+    monkeypatch.setitem(module._PUBLISHED, "tones", found)
+    monkeypatch.setattr(module._Arms, "_once", lambda self, *_: np.full((len(self.tested), 2), 0.5))
+    asked = {"percents": [1.5, 100], "seeds": 1, **QUICK}
+    label_efficiency(tones, str(tmp_path / "a"), "1 steps", **asked)
+    assert [row["published"] for row in table(tmp_path / "a")] == [None, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"percents": [0, 50]}, "--percents are over 0 and at most 100, not 0$"),
+        ({"percents": [50, 101, -2]}, "not -2, 101$"),
+        ({"train_seeds": 2}, "leave out --points and --train_seeds"),
+        ({"points": 3}, "leave out --points and --train_seeds"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_the_work(asked, message, tones, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        label_efficiency(tones, str(tmp_path / "a"), "4 steps", **asked, **QUICK)
+    assert not (tmp_path / "a").exists()
 
 
 def test_what_it_needs(tones, tmp_path):

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import torch
 
-from antiphon import audio, cli, leaks
+from antiphon import audio, cli, datasets, leaks
 from antiphon.chain import Chain
 from antiphon.datasets import Dataset, Track, demo
 from antiphon.encoders.melpatch import MelPatch
@@ -129,6 +129,25 @@ def test_fingerprints_are_computed_once(put, tmp_path, monkeypatch):
     assert len(first) == len(put)
 
 
+def test_the_data_verb_says_what_copies_it_looked_for(sounds, tmp_path, capsys):
+    for name in "abc":
+        shutil.copy(sounds / "0.wav", tmp_path / f"{name}.wav")
+    words = ["data", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    assert cli.main(words) == 0
+    printed = capsys.readouterr().out
+    assert "not looked for: copies and near-duplicates within it (--duplicates), " in printed
+    assert "exact" not in printed
+    pack(datasets.open(str(tmp_path)), 8000, tmp_path / "cache")
+    assert cli.main(words) == 0  # their content is known now, without reading it
+    printed = capsys.readouterr().out
+    assert "copies: 2 exact\n" in printed
+    assert "(Pairs are counted" in printed
+    assert "not looked for: near-duplicates within it (--duplicates), copies in" in printed
+    (tmp_path / "c.wav").write_bytes((sounds / "1.wav").read_bytes())
+    assert cli.main(words) == 0
+    assert "not looked for: copies and near-duplicates within it" in capsys.readouterr().out
+
+
 def test_how_many_share_a_group_with_train():
     tracks = tuple(Track(str(n), "x", group=g) for n, g in enumerate("aabbcd"))
     dataset = Dataset(
@@ -179,6 +198,7 @@ def test_the_survey_says_splits_leaks_and_what_was_left_out(put, capsys, monkeyp
         "duplicates: 1 exact, 2 near test and train: 2 train and train: 1",
         "0.wav (train) and copy.wav (test): the same content",
         "also in put: 10 exact",
+        "(Pairs are counted; of equal files each stands with the first of each split.)",
     ):
         assert text in printed, text
     assert cli.main(["data", "put", "--duplicates", "--json"]) == 0

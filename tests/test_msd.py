@@ -113,7 +113,7 @@ def test_chois_files(previews):
 def test_arrays_of_objects_are_refused(previews):
     write_choi(previews)
     np.save(previews / "train_y.npy", np.array([Trap(), Trap()]), allow_pickle=True)
-    with pytest.raises(ValueError, match="allow_pickle=False"):
+    with pytest.raises(ValueError, match=r"train_y.npy is no array.*allow_pickle=False"):
         msd.load(str(previews), split="choi")
     assert not Path(Trap.mark).exists()
 
@@ -172,13 +172,23 @@ def test_what_is_missing(previews):
     (previews / "MSD_id_to_7D_id.tsv").write_text("".join(rows[:3]))
     dataset = msd.load(str(previews))
     assert dataset.left_out == {"TRAAAAD000000000A4": "not on disk"}
+    assert dataset.lacking.startswith("1 of 4 recordings is not on disk, TRAAAAD000000000A4.mp3")
     (previews / "processed_annotations" / "val_gt_msd.tsv").rename(
         previews / "processed_annotations" / "valid_gt_msd.tsv"
     )
     assert msd.load(str(previews)).splits == dataset.splits
     (previews / "processed_annotations" / "train_gt_msd.tsv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no train_gt_msd.tsv in .* musicnn-training"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no train_gt_msd.tsv in .* musicnn-training \(https"
+    ):
         msd.load(str(previews))
+
+
+def test_what_is_missing_of_chois_says_where_it_is(previews):
+    with pytest.raises(
+        FileNotFoundError, match=r"no train_y.npy .*_tagging \(https://\S+tagging\)"
+    ):
+        msd.load(str(previews), split="choi")
 
 
 def test_no_sound_says_what_to_do(lists):

@@ -108,10 +108,17 @@ def test_no_artist_is_in_two_splits(miniature):
     assert len(dataset) == 6
 
 
-def test_what_is_missing_is_counted(miniature):
+def test_what_is_missing_is_counted(miniature, capsys):
+    whole = datasets.open(f"mtat:{miniature}")
+    assert (whole.lacking, whole.convention[-5:]) == ("", "kept)")
     (miniature / ROWS[0][1]).unlink()
     dataset = datasets.open(f"mtat:{miniature}")
     assert dataset.left_out["2"] == "not on disk"
+    assert dataset.lacking.startswith(f"1 of 6 recordings is not on disk, {ROWS[0][1]} for one; ")
+    assert "page of The MagnaTagATune Dataset, https://" in dataset.lacking
+    assert dataset.convention == "full (12:1:3 by folder, untagged clips kept), incomplete"
+    assert cli.main(["data", f"mtat:{miniature}"]) == 0
+    assert f"1 of 6 recordings is not on disk, {ROWS[0][1]}" in capsys.readouterr().out
     assert counts(dict(dataset.splits)) == (2, 1, 2)
     for _, path, _ in ROWS[1:4]:
         (miniature / path).unlink()
@@ -128,6 +135,15 @@ def test_an_archive_in_parts_is_explained(tmp_path):
         FileNotFoundError, match=r"cat mp3.zip.001 mp3.zip.002 mp3.zip.003 > mp3.zip"
     ):
         mtat.load(str(tmp_path))
+
+
+def test_the_data_verb_prints_the_data_sheet(miniature, tmp_path, capsys):
+    for path, status in ((f":{miniature}", 0), ("", 2), (f":{tmp_path / 'nowhere'}", 2)):
+        assert cli.main(["data", f"mtat{path}"]) == status
+        printed = capsys.readouterr().out
+        for text in ("\nOrigin\n", "209 hours, 3 GB", "Synonyms are tags", "split=clean: only"):
+            assert text in printed
+        assert "``" not in printed
 
 
 def test_no_annotation_says_where_it_is(tmp_path):

@@ -88,7 +88,20 @@ def test_every_study_is_found_and_says_what_it_is(capsys):
     assert "compare" in capsys.readouterr().out
     assert cli.main(["study", "comparr"]) == 2
     there = ", ".join(studies.names())
-    assert f"there is no study 'comparr'; there are: {there}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"there is no study 'comparr'; did you mean compare?; there are: {there}" in said
+
+
+def test_studies_are_listed_in_columns(capsys):
+    cli.main(["study"])
+    lines = capsys.readouterr().out.splitlines()
+    begins = {
+        line.index(studies.about(n))
+        for n in studies.names()
+        for line in lines
+        if n in line.split()[:1]
+    }
+    assert len(begins) == 1
 
 
 @pytest.mark.parametrize("name", studies.names())

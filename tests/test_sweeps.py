@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ import torch
 
 from antiphon import cli, recipes
 from antiphon.datasets import Dataset, Track
+from antiphon.evaluate import probe
 from antiphon.runs import Run
 from antiphon.studies import _contest, _page, _sweep
 from antiphon.studies._budget import Budget
 from antiphon.studies._page import Column
 from antiphon.studies._rows import over, over_seeds
+from antiphon.studies._terms import Entry, Terms
 from antiphon.studies.augmentations import augmentations
 from antiphon.studies.batch_size import batch_size
 from antiphon.studies.duration import _published, duration
@@ -324,6 +327,36 @@ def test_duration_is_scored_along_one_run(tones, tmp_path, monkeypatch):
     kept = rows_of(tmp_path / "b")
     assert [row["map"] for row in kept] == [first["map"], last["map"]]
     assert "Trained for 6 steps on tones" in other.read_text()
+    assert kept[0]["near-duplicates"] == 0
+    assert other.read_text().count("Leaks: No group has tracks in several splits.") == 1
+
+
+def test_scores_of_other_settings_are_not_taken_for_the_studys_own(tones, tmp_path, monkeypatch):
+    made = recipes.recipe("tiny", **{"train.steps": 1})
+    run = pretrain(tones, tmp_path / "run", **{**made, "progress": False})
+    terms = {key: value for key, value in QUICK.items() if key != "recipe"} | {"probes": ["knn"]}
+    asked = []
+    monkeypatch.setattr(_contest, "probe", lambda *_, **settings: asked.append(settings) or [])
+
+    def kept(dataset=tones, **change):
+        """The probes whose scores are taken from the run; none if it would be probed anew."""
+        asked.clear()
+        contest = _contest.Contest(None, Terms(dataset, **{**terms, **change}), dataset, "entry")
+        found = {row["probe"] for row in contest._scores(run, leaks=False)}
+        assert bool(found) != bool(asked)
+        return found
+
+    probe(run, tones, **{**terms, "probes": []}, leaks=False)
+    assert kept() == set()
+    probe(run, tones, **terms, leaks=False)
+    assert kept() == {"retrieval", "knn"}
+    assert kept(probes=[]) == {"retrieval"}
+    fewer = replace(tones, splits={**tones.splits, "test": tones.splits["test"][:4]})
+    assert kept(fewer) == set()
+    for change in ({"resamples": 5}, {"seeds": 2}, {"retrieval_seconds": 1.5}):
+        assert kept(**change) == set()
+    probe(run, tones, **{**terms, "seconds": 2.0}, leaks=False)
+    assert kept() == set()
 
 
 def test_duration_wants_a_whole_run_with_snapshots(tones, tmp_path):
@@ -382,6 +415,23 @@ def test_all_sources_are_judged_on_the_same_tracks(tones, tmp_path):
     assert [run.read("data.json")["name"] for run in runs] == ["judged", "other"]
     with pytest.raises(ValueError, match="--sources"):
         transfer(judged, str(tmp_path / "b"), recipe="tiny")
+
+
+def test_two_sources_of_one_name_are_two_entries(tones, planned, tmp_path):
+    tables = [tmp_path / place / "music.csv" for place in "xy"]
+    for file, track in zip(tables, tones, strict=False):
+        file.parent.mkdir()
+        file.write_text(f"path\n{track.path}")
+    transfer(tones, str(tmp_path / "a"), sources=[str(t) for t in tables], recipe="tiny")
+    assert list(planned) == ["itself", "music", "music-2"]
+    assert [planned[name].data for name in ("music", "music-2")] == [str(t) for t in tables]
+
+
+def test_a_study_has_no_two_entries_of_one_name(tones, tmp_path):
+    entries = [Entry("a", "tiny"), Entry("b", "tiny"), Entry("b", "tiny", {"optim.lr": 1})]
+    with pytest.raises(ValueError, match=r"several sources of the name b$"):
+        _contest.hold("x", entries, Terms(tones), str(tmp_path / "a"), None, kind="source")
+    assert not (tmp_path / "a").exists()
 
 
 def test_what_the_thesis_found_stands_beside_its_own_data_alone(planned, monkeypatch):

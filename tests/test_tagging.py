@@ -226,7 +226,7 @@ def test_tags_have_a_probability_each(trained, tones, tmp_path):
     assert max(abs(s - 1) for s in sums) > 0.05
 
 
-def test_bad_files_are_named_and_the_others_go_on(with_probe, half_drone, tmp_path, capsys):
+def test_bad_files_are_named_and_the_others_go_on(with_probe, half_drone, tones, tmp_path, capsys):
     (tmp_path / "bad.wav").write_bytes(b"no sound at all" * 100)
     words = [
         "tag", str(with_probe.folder), str(tmp_path / "bad.wav"), str(half_drone),
@@ -236,6 +236,7 @@ def test_bad_files_are_named_and_the_others_go_on(with_probe, half_drone, tmp_pa
     printed = capsys.readouterr()
     assert f"{half_drone} · 12.0 s · 12 windows" in printed.out
     assert "logistic probe of 2 classes, fitted to 10 tracks of tones; accuracy" in printed.err
+    assert f", splits {tones.splits_hash}\n" in printed.err
     assert "nowhere.wav: there is no such file" in printed.err
     assert "bad.wav: " in printed.err
     names = sorted(p.name for p in (tmp_path / "out").iterdir())

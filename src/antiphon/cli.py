@@ -168,7 +168,8 @@ def _study(words: list[str]) -> None:
     from antiphon.recipes import take
 
     if not words or words[0] in {"-h", "--help"}:
-        found = "\n".join(f"  {name:14} {studies.about(name)}" for name in studies.names())
+        width = max(map(len, studies.names()))
+        found = "\n".join(f"  {name:{width}} {studies.about(name)}" for name in studies.names())
         print(f"usage: antiphon study NAME [DATA or RUN] ...\n\nstudies:\n{found}")
         return
     name, rest = words[0], words[1:]

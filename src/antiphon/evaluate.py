@@ -106,6 +106,16 @@ def probe(
     probes = [*probes, kept] if kept and kept not in probes else probes  # type: ignore[list-item]
     encoder.layer, encoder.pooling = layer, pooling or encoder.pooling
     widths = encoder.widths()
+    asked = {
+        "labels": labels,
+        "probes": list(probes),
+        "seeds": seeds,
+        "seconds": seconds,
+        "retrieval_seconds": retrieval_seconds,
+        "pooling": pooling,
+        "resamples": resamples,
+        "splits_hash": dataset.splits_hash,
+    }
     retrieval_seconds = max(retrieval_seconds, encoder.seconds)  # the same for all models
     packed = pack(dataset, encoder.sample_rate, cache, progress=progress)
     models = with_baselines(encoder, run.config["seed"])
@@ -163,7 +173,14 @@ def probe(
         rows = [{**r, "heard": None, "split": renamed.get(r["split"], r["split"])} for r in rows]
     known = None if "imported" in run.config else run.heard
     leaked = leak_check.check(dataset, packed, known, run.config, leaks, cache, progress)
-    keep(run, rows, [{**detail, "layer": layer} for detail in details], {dataset.name: leaked})
+    details = [{**detail, "layer": layer} for detail in details]
+    keep(
+        run,
+        rows,
+        details,
+        {dataset.name: leaked},
+        {dataset.name: asked} if layer is None else None,
+    )
     if progress:
         for sentence in leak_check.in_words(leaked):
             say(f"leaks: {sentence}")

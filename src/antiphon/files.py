@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -64,6 +65,16 @@ def read_json(path: Path, default: Any = None) -> Any:
 def printable(path: str) -> str:
     """A path as text: bytes that are no valid UTF-8 can't be printed or put in a table."""
     return path.encode("utf-8", "backslashreplace").decode()
+
+
+def near(word: str, known: Sequence[str], prefix: str = "") -> str:
+    """What may have been meant by a misspelt word, to be added to an error; "" if nothing is near.
+
+    >>> near("tranfser", ["transfer", "compare"])
+    '; did you mean transfer?'
+    """
+    close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(prefix + name for name in close)}?" if close else ""
 
 
 def default_cache() -> Path:

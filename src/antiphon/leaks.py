@@ -20,7 +20,7 @@ from antiphon.datasets import open as open_dataset
 from antiphon.decoders import default_workers
 from antiphon.files import write_atomically
 from antiphon.fingerprint import Index, Words, fingerprint
-from antiphon.pack import Pack, default_cache, recall
+from antiphon.pack import Pack, default_cache, known_keys, recall
 from antiphon.progress import bar
 from antiphon.shards import key_of
 
@@ -162,12 +162,7 @@ def duplicates(
     """
     prints = prints_of(packed, cache, progress)
     keys, tracks = _keys(packed), packed.tracks
-    firsts: dict[str, dict[str, Track]] = {}
-    pairs = []
-    for key, track in zip(keys, tracks, strict=True):
-        split, seen = splits.get(track.id, ""), firsts.setdefault(key, {})
-        pairs += [Pair(f.id, track.id, (s, split), exact=True) for s, f in seen.items()]
-        seen.setdefault(split, track)
+    pairs = _exact(keys, tracks, splits)
     index = Index(prints)
     with bar("comparing", len(prints), progress and len(prints) > _AT_ONCE) as advance:
         for n, words in enumerate(prints):
@@ -177,6 +172,33 @@ def duplicates(
                     where = splits.get(one, ""), splits.get(other, "")
                     pairs.append(Pair(one, other, where, False, *_rounded(match[1:])))
             advance(1)
+    return pairs
+
+
+def copies(
+    dataset: Dataset, splits: Mapping[str, str], cache: str | Path | None = None
+) -> list[Pair] | None:
+    """The exact copies within a data set whose files were all read before, and are as they were.
+
+    Args:
+        dataset: where to look; no file is read.
+        splits: each track's split, by its id.
+        cache: where it is kept what was read.
+
+    Returns:
+        As :func:`duplicates`, without the near ones; None if some file was never read.
+    """
+    keys = known_keys(dataset, cache)
+    return None if keys is None else _exact(keys, dataset.tracks, splits)
+
+
+def _exact(keys: Sequence[str], tracks: Sequence[Track], splits: Mapping[str, str]) -> list[Pair]:
+    firsts: dict[str, dict[str, Track]] = {}
+    pairs = []
+    for key, track in zip(keys, tracks, strict=True):
+        split, seen = splits.get(track.id, ""), firsts.setdefault(key, {})
+        pairs += [Pair(f.id, track.id, (s, split), exact=True) for s, f in seen.items()]
+        seen.setdefault(split, track)
     return pairs
 
 

@@ -88,8 +88,8 @@ def roc_auc(y: np.ndarray, s: np.ndarray, by: Literal["tag", "clip"] = "tag") ->
 
     Returns:
         The mean over columns (rows) with ``0 < sum < length``, and how many others there were; NaN
-        if none is defined. The tagged-only MagnaTagATune has untagged rows in older splits: 997 of
-        5 329 test clips drop out of the clip-wise figures.
+        if none is defined. Where untagged clips are kept, as in MagnaTagATune's ``split=full``,
+        they drop out of the clip-wise figures: 997 of its 5,329 test clips.
 
     Raises:
         ValueError: the shapes disagree, ``y`` isn't binary, or a score isn't finite.

@@ -6,7 +6,6 @@ answered with the right ones.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import itertools
@@ -17,6 +16,8 @@ from types import UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin
 
 from jsonargparse import ArgumentParser
+
+from antiphon.files import near
 
 
 class Parser(ArgumentParser):
@@ -63,25 +64,25 @@ def teach(message: str, known: list[str], classes: dict[str, str]) -> str:
         path, option = match[1], match[2]
         there = [name for name in _arguments_of(path) if name != "encoder"]
         takes = ", ".join(f"--{key}.{name}" for name in there) or "no options"
-        near = _near(option, there, f"--{key}.")
-        return f"{path.rpartition('.')[2]} takes no {option!r}{near}\nit takes: {takes}"
+        meant = near(option, there, f"--{key}.")
+        return f"{path.rpartition('.')[2]} takes no {option!r}{meant}\nit takes: {takes}"
     if match := re.search(r"Expected a dot import path string: (\S+)", message):
         names = [c.strip().rpartition(".")[2] for c in classes.get(key, "").split(",") if c.strip()]
         names = [name for name in names if name not in {"Encoder", "Method"} and name[0] != "_"]
         return (
-            f"--{key}: there is no class {match[1]!r}{_near(match[1], names)}\n"
+            f"--{key}: there is no class {match[1]!r}{near(match[1], names)}\n"
             f"there are: {', '.join(names)}, or yours as my.module.Mine"
         )
     if match := re.search(r"nrecognized arguments: (.+)", message):
         word = next((w for w in match[1].split() if w.startswith("-")), match[1].split()[0])
         option = word.partition("=")[0]
-        return f"there is no option {option!r}{_near(option, known)}{_siblings(option, known)}"
+        return f"there is no option {option!r}{near(option, known)}{_siblings(option, known)}"
     if match := re.search(r"Group '([^']+)' does not accept option '([^']+)'", message):
         option = f"--{match[1]}.{match[2]}"
-        return f"there is no setting {option[2:]!r}{_near(option, known)}{_siblings(option, known)}"
+        return f"there is no setting {option[2:]!r}{near(option, known)}{_siblings(option, known)}"
     if match := re.search(r"Option '([^']+)' is not accepted", message):
         option = f"--{match[1]}"
-        return f"there is no setting {match[1]!r}{_near(option, known)}{_siblings(option, known)}"
+        return f"there is no setting {match[1]!r}{near(option, known)}{_siblings(option, known)}"
     if match := re.search(r"arguments are required: (.+)", message):
         needed = match[1].split(", ")
         if "method" in needed:
@@ -122,11 +123,6 @@ def _cause(lines: list[str]) -> str:
 def _arguments_of(class_path: str) -> list[str]:
     module, _, name = class_path.rpartition(".")
     return list(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
-
-
-def _near(word: str, known: list[str], prefix: str = "") -> str:
-    close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
-    return f"; did you mean {' or '.join(prefix + name for name in close)}?" if close else ""
 
 
 def _siblings(option: str, known: list[str]) -> str:

@@ -171,6 +171,20 @@ def recall(
     return Pack(sample_rate, found, []) if found else None
 
 
+def known_keys(dataset: Dataset, cache: str | Path | None = None) -> list[str] | None:
+    """What each track's content is known by, if all files were packed before, at one rate or other.
+
+    None if one wasn't, or has changed since; reads no file.
+    """
+    stores = Path(cache or default_cache()) / "pack"
+    for folder in sorted(stores.iterdir()) if stores.is_dir() else ():
+        known: dict[str, Known | audio.AudioError] = {}
+        store = Store(folder, int(folder.name)) if folder.name.isdecimal() else None
+        if store and all(_recalled(store, track, known) for track in dataset):
+            return [found.key for found in known.values() if isinstance(found, Known)]
+    return None
+
+
 def _identify(
     dataset: Dataset, store: Store, workers: int, progress: bool
 ) -> dict[str, Known | audio.AudioError]:

@@ -102,6 +102,7 @@ def keep(
     rows: list[dict[str, Any]],
     details: list[dict[str, Any]],
     leaks: Mapping[str, Any] | None = None,
+    asked: Mapping[str, Any] | None = None,
 ) -> None:
     """Beside the scores of other data sets; the same probe's rows of that layer are replaced.
 
@@ -110,6 +111,7 @@ def keep(
         rows: of the score table.
         details: what the report draws.
         leaks: what :func:`antiphon.leaks.check` found, by the data set's name.
+        asked: with what settings the output was scored, by the data set's name.
     """
     before = run.read("scores.json", {})
     if before.get("model_hash") != run.digest:  # of weights that are no more
@@ -126,6 +128,7 @@ def keep(
             "scores": [r for r in before["scores"] if key(r) not in new] + rows,
             "details": [d for d in before["details"] if key(d) not in new] + details,
             "leaks": before.get("leaks", {}) | dict(leaks or {}),
+            "asked": before.get("asked", {}) | dict(asked or {}),
         },
     )
 

@@ -15,11 +15,19 @@ from rich.table import Table
 from rich.text import Text
 
 from antiphon import audio
-from antiphon.datasets import Dataset, Track
+from antiphon.datasets import Dataset, Track, sheet
 from antiphon.datasets import open as open_dataset
 from antiphon.files import printable
 from antiphon.fingerprint import RATE
-from antiphon.leaks import Pair, duplicates, duplicates_between, group_words, sharing, splits_of
+from antiphon.leaks import (
+    Pair,
+    copies,
+    duplicates,
+    duplicates_between,
+    group_words,
+    sharing,
+    splits_of,
+)
 from antiphon.pack import pack
 from antiphon.progress import bar
 
@@ -46,6 +54,7 @@ class Survey:
         groups: how many there are (artists, albums).
         straddling: groups that have tracks in several splits, and in which.
         sharing: how many tracks of each split share a group with train, and of how many.
+        lacking: what is not on disk, and where to get it.
     """
 
     name: str
@@ -70,6 +79,7 @@ class Survey:
     groups: int
     straddling: dict[str, tuple[str, ...]]
     sharing: dict[str, tuple[int, int]]
+    lacking: str
 
 
 def survey(dataset: Dataset, minimum_seconds: float = 3.0, progress: bool = False) -> Survey:
@@ -115,6 +125,7 @@ def survey(dataset: Dataset, minimum_seconds: float = 3.0, progress: bool = Fals
         groups=len({track.group for track in dataset}),
         straddling=dataset.straddling(),
         sharing=sharing(dataset),
+        lacking=dataset.lacking,
     )
 
 
@@ -167,12 +178,16 @@ def show(
         json: print it all as JSON.
         cache: where decoded audio and fingerprints are kept.
     """
+    about = sheet(data)
+    if about and not json:
+        print(f"{about}\n")
     dataset = open_dataset(data, labels)
     found = survey(dataset, minimum_seconds, progress=not json)
     other = open_dataset(against) if against else None
     pairs = _alike(dataset, duplicates, other, cache, progress=not json)
     if json:
-        listed = {title: [asdict(pair) for pair in some] for title, some in pairs.items()}
+        listed: dict[str, Any] = {"sheet": about}
+        listed |= {title: [asdict(pair) for pair in some] for title, some in pairs.items()}
         print(dumps(asdict(found) | listed, indent=2, ensure_ascii=False))
         return
     out = Console(highlight=False)
@@ -199,18 +214,24 @@ def show(
     if (more := len(found.straddling) - _SHOWN) > 0:
         out.print(Text(f"... and {more:,} more groups: --json has all", style="yellow"))
     for title, some in pairs.items():
-        _show_pairs(out, title if title == "duplicates" else f"also in {against}", some)
+        _show_pairs(out, f"also in {against}" if title == "against" else title, some)
+    out.print(f"\n{_unsought(list(pairs))}")
 
 
 def _alike(
     dataset: Dataset, within: bool, other: Dataset | None, cache: str | None, progress: bool
 ) -> dict[str, list[Pair]]:
-    """The copies within a data set and between two, as far as they are asked for."""
+    """The copies within a data set and between two, as far as they are asked for.
+
+    If they aren't, exact ones within it, where they can be known without reading any file.
+    """
     found: dict[str, list[Pair]] = {}
+    where = splits_of(dataset)
+    if not within and (exact := copies(dataset, where, cache)) is not None:
+        found["copies"] = exact
     if not within and other is None:
         return found
     packed = pack(dataset, RATE, cache, progress=progress)
-    where = splits_of(dataset)
     if within:
         found["duplicates"] = duplicates(packed, where, cache, progress)
     if other is not None:
@@ -221,12 +242,26 @@ def _alike(
     return found
 
 
+def _unsought(found: Sequence[str]) -> str:
+    """Which copies were not looked for, and how to; "" if all were."""
+    lacks = []
+    if "duplicates" not in found:
+        what = "near-duplicates" if "copies" in found else "copies and near-duplicates"
+        lacks.append(f"{what} within it (--duplicates)")
+    if "against" not in found:
+        lacks.append("copies in another data set (--against DATA)")
+    return f"not looked for: {', '.join(lacks)}" if lacks else ""
+
+
 def _show_pairs(out: Console, title: str, pairs: Sequence[Pair]) -> None:
     exact = sum(pair.exact for pair in pairs)
-    out.print(f"\n{title}: {exact:,} exact, {len(pairs) - exact:,} near")
+    counts = f"{exact:,} exact" + (f", {len(pairs) - exact:,} near" if title != "copies" else "")
+    out.print(f"\n{title}: {counts}")
     across = Counter(" and ".join(sorted(pair.splits)) for pair in pairs if any(pair.splits))
     for splits, count in across.most_common():
         out.print(f"  {splits}: {count:,}")
+    if exact > 1:
+        out.print("  (Pairs are counted; of equal files each stands with the first of each split.)")
     for pair in pairs[:_SHOWN]:
         out.print(Text(f"  {pair}", style="yellow"), soft_wrap=True)
     if len(pairs) > _SHOWN:
@@ -255,6 +290,8 @@ def _facts(found: Survey) -> Iterator[tuple[str, str]]:
     for reason, ids in found.left_out.items():
         some = ", ".join(ids[:3]) + (" ..." if len(ids) > 3 else "")
         yield "left out", f"{len(ids):,} {reason}: {some}"
+    if found.lacking:
+        yield "incomplete", found.lacking
     yield "unreadable", f"{len(found.unreadable)} by their headers (bodies are read when packed)"
     yield "too short", str(len(found.too_short))
     known = group_words(len(found.straddling), found.sharing)

@@ -194,6 +194,7 @@ def credentials(about: dict[str, Any]) -> str:
             text += f"; {score['metric']} {score['value']:.3f} when tested"
             if score["low"] is not None:
                 text += f" [{score['low']:.3f}, {score['high']:.3f}]"
+            text += f", splits {about['splits_hash']}"
     return text
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from antiphon.files import near
+
 Task = Literal["none", "multiclass", "multilabel"]
 
 
@@ -57,6 +59,7 @@ class Dataset:
         convention: the name of this way to split, where a data set has several.
         left_out: ids of what its owners distribute and this isn't, and why.
         citation, licence, homepage: the owners' words.
+        lacking: what of it is not on disk, and where to get it; "" if nothing is.
 
     >>> tracks = (Track("a", "a.wav", ("jazz",)), Track("b", "b.wav", ("rock",)))
     >>> dataset = Dataset("two", tracks, splits={"train": ("a",), "test": ("b",)})
@@ -74,6 +77,7 @@ class Dataset:
     citation: str = ""
     licence: str = ""
     homepage: str = ""
+    lacking: str = ""
 
     def __post_init__(self) -> None:
         ids = [track.id for track in self.tracks]
@@ -153,6 +157,17 @@ def about(name: str) -> str:
     return (importlib.import_module(f"{__name__}.{name}").__doc__ or "").splitlines()[0]
 
 
+def sheet(spec: str | Dataset) -> str:
+    """The data sheet of a data set by name, as text; "" of folders and tables.
+
+    >>> sheet("mtat:/x").splitlines()[0]
+    'mtat: MagnaTagATune, 25,863 clips of music with the tags that players of a game agreed on.'
+    """
+    name = "" if isinstance(spec, Dataset) else spec.partition(":")[0].split(",")[0]
+    text = importlib.import_module(f"{__name__}.{name}").__doc__ if name in names() else ""
+    return text.strip().replace("``", "") if text and "\nOrigin\n" in text else ""
+
+
 def open(spec: str | Dataset, labels: Literal["folder"] | None = None) -> Dataset:
     """Open a data set by its name, a folder of recordings, or a table of them.
 
@@ -175,14 +190,15 @@ def open(spec: str | Dataset, labels: Literal["folder"] | None = None) -> Datase
     if name in names() and (colon or not path):
         where: str | None = path or None
     else:
-        words = []
+        words, tried = [], name
         where = str(Path(spec).expanduser()) if "://" not in spec else spec
         suffix = Path(where).suffix.lower()
         name = "table" if suffix in {".csv", ".tsv", ".parquet"} else "folder"
         if "://" not in where and not Path(where).exists():
             raise FileNotFoundError(
-                f"{spec!r} is neither a folder, a table, nor a data set by name; "
-                f"the names are: {', '.join(names())} (say NAME or NAME:PATH)"
+                f"{spec!r} is neither a folder, a table, nor a data set by name"
+                f"{near(tried, names())}; the names are: {', '.join(names())} "
+                "(say NAME or NAME:PATH)"
             )
     load = importlib.import_module(f"{__name__}.{name}").load
     options = _options(name, load, words)
@@ -193,6 +209,8 @@ def open(spec: str | Dataset, labels: Literal["folder"] | None = None) -> Datase
             )
         options["labels"] = labels
     dataset: Dataset = load(where, **options)
+    if dataset.lacking and dataset.convention:
+        dataset = replace(dataset, convention=f"{dataset.convention}, incomplete")
     return replace(dataset, name=",".join([dataset.name, *words])) if words else dataset
 
 

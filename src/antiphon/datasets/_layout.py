@@ -187,6 +187,19 @@ def present(
     return paths, missing
 
 
+def lacking(wanted: Mapping[str, str], missing: Collection[str], advice: str) -> str:
+    """What to say of a copy that isn't whole; "" if it is.
+
+    >>> lacking({"1": "a.mp3", "2": "f/b.mp3"}, {"2": NOT_ON_DISK}, "get it")
+    '1 of 2 recordings is not on disk, f/b.mp3 for one; get it'
+    """
+    gone = [i for i in wanted if i in missing]
+    if not gone:
+        return ""
+    some = f"{len(gone):,} of {len(wanted):,} recordings {'is' if len(gone) == 1 else 'are'}"
+    return f"{some} not on disk, {wanted[gone[0]]} for one; {advice}"
+
+
 def splits(lists: Mapping[str, Iterable[str]], there: Container[str]) -> dict[str, tuple[str, ...]]:
     """The members of train, valid, test and any other split that are there, without empty ones.
 

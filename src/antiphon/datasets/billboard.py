@@ -68,7 +68,9 @@ def load(path: str | None) -> Dataset:
     at = columns(file, next(rows)[1], ("id", "title", "artist"))
     songs: dict[tuple[str, str], tuple[str, str, str]] = {}
     left_out = {}
-    for _, row in rows:
+    for line, row in rows:
+        if len(row) <= max(at):
+            raise ValueError(f"{file}, row {line}: {len(row)} cells, too few for id, title, artist")
         number, title, artist = (row[place].strip() for place in at)
         key = (_plain(artist, article=False), _plain(title))
         if not title:

@@ -48,7 +48,17 @@ import json
 from pathlib import Path
 
 from antiphon.datasets import Dataset, Track
-from antiphon.datasets._layout import columns, found, on_disk, option, present, root, splits, table
+from antiphon.datasets._layout import (
+    columns,
+    found,
+    lacking,
+    on_disk,
+    option,
+    present,
+    root,
+    splits,
+    table,
+)
 
 HOMEPAGE = "https://github.com/mdeff/fma"
 CITATION = (
@@ -107,13 +117,9 @@ def load(path: str | None, subset: str = "medium", genres: str = "top") -> Datas
         where = str(audio / name[:3] / f"{name}.mp3")
         tracks.append(Track(number, where, labels, group=f"artist {artist}" if artist else ""))
         lists.setdefault(split, []).append(number)
-    paths, missing = present(
-        {track.id: track.path for track in tracks},
-        on_disk(track.path for track in tracks),
-        f"FMA in {audio}",
-        f"fma_{subset}.zip is linked from {HOMEPAGE}",
-        some=True,
-    )
+    listed, advice = {t.id: t.path for t in tracks}, f"fma_{subset}.zip is linked from {HOMEPAGE}"
+    there = on_disk(listed.values())
+    paths, missing = present(listed, there, f"FMA in {audio}", advice, some=True)
     return Dataset(
         "fma",
         tuple(track for track in tracks if track.id in paths),
@@ -125,6 +131,7 @@ def load(path: str | None, subset: str = "medium", genres: str = "top") -> Datas
         citation=CITATION,
         licence=LICENCE,
         homepage=HOMEPAGE,
+        lacking=lacking(listed, missing, advice),
     )
 
 
@@ -145,7 +152,11 @@ def _genres(folder: Path) -> dict[int, str]:
     file = found(folder, "fma_metadata/genres.csv", advice=_METADATA)
     rows = table(file)
     number, title = columns(file, next(rows)[1], ("genre_id", "title"))
-    titles = {int(row[number]): row[title] for _, row in rows}
+    titles = {}
+    for line, row in rows:
+        if len(row) <= max(number, title) or not row[number].isdecimal():
+            raise ValueError(f"{file}, row {line}: no number of a genre and its title")
+        titles[int(row[number])] = row[title]
     shared = {t for t in titles.values() if list(titles.values()).count(t) > 1}
     return {n: f"{t} ({n})" if t in shared else t for n, t in titles.items()}
 

@@ -45,7 +45,7 @@ import warnings
 from pathlib import Path
 
 from antiphon.datasets import Dataset, Track
-from antiphon.datasets._layout import option, present, recordings, root, splits
+from antiphon.datasets._layout import lacking, option, present, recordings, root, splits
 
 HOMEPAGE = "http://marsyas.info/downloads/datasets.html"
 LICENCE = "none stated; the recordings belong to their owners, so for research only"
@@ -101,7 +101,9 @@ def load(path: str | None, split: str = "fault-filtered") -> Dataset:
         name.rpartition(".")[0]: where  # au first: it is the original
         for name, where in sorted(recordings(folder, (".au", ".wav")).items(), reverse=True)
     }
-    paths, left_out = present({i: i for i in ids}, there, f"GTZAN in {folder}", _ADVICE)
+    wanted = {i: i for i in ids}
+    paths, left_out = present(wanted, there, f"GTZAN in {folder}", _ADVICE)
+    lacks = lacking(wanted, left_out, _ADVICE)
     for i, where in list(paths.items()):
         if not _is_sound(Path(where)):
             warnings.warn(f"GTZAN: {i} is left out, as {where} {NO_SOUND}", stacklevel=2)
@@ -121,6 +123,7 @@ def load(path: str | None, split: str = "fault-filtered") -> Dataset:
         citation=CITATION,
         licence=LICENCE,
         homepage=HOMEPAGE,
+        lacking=lacks,
     )
 
 

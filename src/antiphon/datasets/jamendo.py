@@ -42,7 +42,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from antiphon.datasets import Dataset, Track
-from antiphon.datasets._layout import columns, found, on_disk, option, present, root, splits, table
+from antiphon.datasets._layout import (
+    columns,
+    found,
+    lacking,
+    on_disk,
+    option,
+    present,
+    root,
+    splits,
+    table,
+)
 
 HOMEPAGE = "https://github.com/MTG/mtg-jamendo-dataset"
 CITATION = (
@@ -96,11 +106,12 @@ def load(path: str | None, tags: str = "top50", split: str = "0", audio: str = "
             lists.setdefault(part, []).append(track.id)
     low = {track.path: track.path.removesuffix(".mp3") + ".low.mp3" for track in tracks}
     files = on_disk([*low, *low.values()])
+    wanted, advice = {t.id: t.path for t in tracks}, f"how to get them is told at {HOMEPAGE}"
     paths, left_out = present(
-        {track.id: track.path for track in tracks},
+        wanted,
         {path: where for path in low if (where := files.get(path) or files.get(low[path]))},
         f"MTG-Jamendo in {sound}",
-        f"how to get them is told at {HOMEPAGE}",
+        advice,
         some=True,
     )
     return Dataset(
@@ -114,6 +125,7 @@ def load(path: str | None, tags: str = "top50", split: str = "0", audio: str = "
         citation=CITATION,
         licence=LICENCE,
         homepage=HOMEPAGE,
+        lacking=lacking(wanted, left_out, advice),
     )
 
 

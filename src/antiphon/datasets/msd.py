@@ -56,7 +56,17 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from antiphon.datasets import Dataset, Track
-from antiphon.datasets._layout import find, found, option, present, recordings, root, splits, table
+from antiphon.datasets._layout import (
+    find,
+    found,
+    lacking,
+    option,
+    present,
+    recordings,
+    root,
+    splits,
+    table,
+)
 
 HOMEPAGE = "http://millionsongdataset.com/lastfm"
 LICENCE = "tags: Last.fm, for research and not for commerce; previews: their owners"
@@ -81,14 +91,16 @@ TAGS = (
 )  # fmt: skip
 
 _SPLITS = {"train": ("train",), "valid": ("val", "valid"), "test": ("test",)}
+_LEE = "musicnn-training (https://github.com/jordipons/musicnn-training)"
+_CHOI = "MSD_split_for_tagging (https://github.com/keunwoochoi/MSD_split_for_tagging)"
 _PICKLE = (
     "MSD_id_to_7D_id.pkl is not read, as reading a pickle runs whatever is in it: put "
-    "*_x_msd_id.txt and *_x_7d_id.txt of MSD_split_for_tagging there, or MSD_id_to_7D_id.tsv with "
+    f"*_x_msd_id.txt and *_x_7d_id.txt of {_CHOI} there, or MSD_id_to_7D_id.tsv with "
     "a song's id, a tab and 7digital's id in each line"
 )
 _SOUND = (
     "PATH must hold the previews as 6/0/6010476.clip.mp3 by 7digital's ids, with a list of those "
-    "(*_x_msd_id.txt and *_x_7d_id.txt of MSD_split_for_tagging, or MSD_id_to_7D_id.tsv or .json), "
+    f"(*_x_msd_id.txt and *_x_7d_id.txt of {_CHOI}, or MSD_id_to_7D_id.tsv or .json), "
     "or as A/A/A/TRAAAAK128F9318786.mp3 by the songs' own"
 )
 
@@ -115,9 +127,9 @@ def load(path: str | None, split: str = "lee") -> Dataset:
     index = _index(folder)
     wanted = {i: index.get(i, f"{i}.mp3") for i in tags}
     advice = _SOUND
-    if lacking := [i for i, name in wanted.items() if name not in there]:
+    if elsewhere := [i for i, name in wanted.items() if name not in there]:
         seven = seven_digital(folder)
-        wanted |= {i: f"{seven[i]}.clip.mp3" for i in lacking if i in seven}
+        wanted |= {i: f"{seven[i]}.clip.mp3" for i in elsewhere if i in seven}
         if not seven and find(folder, "MSD_id_to_7D_id.pkl"):
             advice = f"{_PICKLE}; {_SOUND}"
     paths, left_out = present(wanted, there, f"the Million Song Dataset in {folder}", advice)
@@ -133,6 +145,7 @@ def load(path: str | None, split: str = "lee") -> Dataset:
         citation=CITATION,
         licence=LICENCE,
         homepage=HOMEPAGE,
+        lacking=lacking(wanted, left_out, advice),
     )
 
 
@@ -144,7 +157,7 @@ def read_lee(folder: Path, split: str) -> dict[str, tuple[str, ...]]:
         ValueError: a row that makes no sense, by its number.
     """
     names = [f"{name}_gt_msd.tsv" for name in _SPLITS[split]]
-    advice = "it is one of the lists of musicnn-training, in its folder data/index/msd"
+    advice = f"it is one of the lists of {_LEE}, in its folder data/index/msd"
     file = found(folder, *names, advice=advice)
     songs: dict[str, tuple[str, ...]] = {}
     for number, row in table(file, "\t", quoted=False):
@@ -170,10 +183,13 @@ def read_choi(folder: Path, split: str) -> dict[str, tuple[str, ...]]:
         FileNotFoundError: there are no such files.
         ValueError: they don't fit each other.
     """
-    advice = "it is one of the files of MSD_split_for_tagging"
+    advice = f"it is one of the files of {_CHOI}"
     file = found(folder, f"{split}_y.npy", advice=advice)
     songs = _lines(found(folder, f"{split}_x_msd_id.txt", advice=advice))
-    marks = np.load(file, allow_pickle=False)
+    try:
+        marks = np.load(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{file} is no array of numbers: {error}") from None
     if marks.shape != (len(songs), len(TAGS)) or not np.isin(marks, (0, 1)).all():
         raise ValueError(
             f"{file} must have {len(TAGS)} columns of 0 or 1, and a row for each of the "

@@ -54,7 +54,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from antiphon.datasets import Dataset, Track
-from antiphon.datasets._layout import find, found, option, present, recordings, root, splits, table
+from antiphon.datasets._layout import (
+    find,
+    found,
+    lacking,
+    option,
+    present,
+    recordings,
+    root,
+    splits,
+    table,
+)
 
 HOMEPAGE = "https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset"
 LICENCE = "CC BY-NC-SA 3.0 (the recordings: Magnatune and its artists)"
@@ -125,9 +135,10 @@ def load(path: str | None, split: str = "full", tags: str = "50") -> Dataset:
     option("tags", tags, ("50", "all"))
     clips = read(found(folder, "annotations_final.csv", "annotations_final.csv.gz", advice=_ADVICE))
     lists = divide(clips, split)
-    wanted = {i for ids in lists.values() for i in ids if i not in UNREADABLE}
+    chosen = {i for ids in lists.values() for i in ids if i not in UNREADABLE}
+    wanted = {clip.id: clip.path for clip in clips if clip.id in chosen}
     paths, missing = present(
-        {clip.id: clip.path for clip in clips if clip.id in wanted},
+        wanted,
         recordings(folder, (".mp3",), with_folder=True),
         f"MagnaTagATune in {folder}",
         _parts(folder) or _ADVICE,
@@ -158,6 +169,7 @@ def load(path: str | None, split: str = "full", tags: str = "50") -> Dataset:
         citation=CITATION,
         licence=LICENCE,
         homepage=HOMEPAGE,
+        lacking=lacking(wanted, missing, _ADVICE),
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
-from antiphon.files import check_writable, read_json, write_atomically, write_json
+from antiphon.files import check_writable, near, read_json, write_atomically, write_json
 from antiphon.runs import Run
 
 
@@ -29,7 +29,9 @@ def study(name: str) -> Callable[..., Path]:
         ValueError: there is no such study.
     """
     if name not in names():
-        raise ValueError(f"there is no study {name!r}; there are: {', '.join(names())}")
+        raise ValueError(
+            f"there is no study {name!r}{near(name, names())}; there are: {', '.join(names())}"
+        )
     function = name.replace("-", "_")
     return getattr(import_module(f"{__name__}.{function}"), function)
 

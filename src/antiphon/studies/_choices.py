@@ -15,7 +15,7 @@ from antiphon.recipes import recipe
 from antiphon.resampling import mean_of, paired_interval, resample_groups
 from antiphon.runs import Run
 from antiphon.scores import rounded
-from antiphon.studies._page import Bar, Bars, Column, Figure, Page, Row
+from antiphon.studies._page import NEAR_DUPLICATES, Bar, Bars, Column, Figure, Page, Row
 from antiphon.studies._rows import order, over, title
 from antiphon.studies._terms import Standing
 from antiphon.verdict import beyond
@@ -126,7 +126,8 @@ class Pairs:
 
     def _once(self, run: Run) -> Row:
         return self.standing.study.once(
-            f"answers/{run.name}-{run.digest[:12]}", lambda: self._answers(run)
+            f"answers/{run.name}-{run.digest[:12]}-{self.standing.dataset.splits_hash}",
+            lambda: self._answers(run),
         )
 
     def _answers(self, run: Run) -> Row:
@@ -184,6 +185,7 @@ def choices_page(
         Column("steps", "Steps", brief=True),
         Column("seconds", "Seconds", brief=True),
         Column("effective rank", "Effective rank at the end"),
+        Column("near-duplicates", NEAR_DUPLICATES),
     ]
     for key in keys:
         main, untrained = key == keys[0], f"{key} minus random-init"

@@ -21,7 +21,7 @@ from antiphon.runs import Run
 from antiphon.studies import Study
 from antiphon.studies._budget import Budget
 from antiphon.studies._page import Page, Row
-from antiphon.studies._rows import facts, figures, over_seeds, scored
+from antiphon.studies._rows import facts, figures, leaks_of, over_seeds, scored
 from antiphon.studies._terms import Entry, Standing, Terms
 from antiphon.train import pretrain
 
@@ -51,8 +51,13 @@ def hold(
         settings: what else the figures depend on.
 
     Raises:
-        ValueError: an entry can't be made, the folder holds another study, or all of them fail.
+        ValueError: an entry can't be made, two have one name, the folder holds another study, or
+            all of them fail.
     """
+    names = [entry.name for entry in entries]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"{name}: there are several {kind}s of the name {', '.join(twice)}")
     for entry in entries:
         if entry.run is None:
             entry.made()
@@ -67,6 +72,9 @@ def hold(
             budget = Budget.of(terms.budget)
             say(f"{number} of {len(entries)}: {entry.name}, {budget}", "bold")
         row, curves[entry.name] = contest.row(entry)
+        if row["failed"]:
+            others = ", the others go on" if number < len(entries) else ""
+            say(f"{entry.name} failed{others}: {row['failed']}", "red")
         rows.append(row)
         runs[entry.name] = contest.runs(entry)
         made = page(Standing(study, terms, dataset, rows, curves, len(entries), runs))
@@ -104,11 +112,11 @@ class Contest:
         except Exception as error:  # hours of the others are not lost for it
             failed = f"{type(error).__name__}: {error}"
             reason.write_text(traceback.format_exc(), encoding="utf-8")
-            say(f"{name} failed, the others go on: {failed}", "red")
             return {**about, **facts(runs[0]), "failed": failed, "verdict": "failed"}, {}
         reason.unlink(missing_ok=True)
         points = over_seeds(several)
         row = {**about, **facts(runs[0]), "failed": None, **figures(points[-1]["scores"])}
+        row |= leaks_of(runs[0], self.dataset.name)
         losses = [(e["seconds"], e["loss"]) for e in runs[0].events("step")]
         return row, {"points": points, "losses": losses}
 
@@ -197,10 +205,17 @@ class Contest:
         }
 
     def _points(self, run: Run) -> list[Row]:
-        """The scores of every snapshot; before them those of the untrained encoder, at 0 s."""
+        """The scores of every snapshot; before them those of the untrained encoder, at 0 s.
+
+        Of a run without snapshots, those of its last weights.
+        """
         points: list[Row] = []
-        for event in run.events("snapshot"):
-            last = event["step"] == run.snapshots[-1]
+        end = {"step": 0, "seconds": 0.0}  # of weights that were trained elsewhere
+        for event in run.events("step")[-1:] + run.events("end")[-1:]:
+            end |= {key: event[key] for key in end if key in event}
+        events = run.events("snapshot") or [end]
+        for event in events:
+            last = event is events[-1]
             rows = self._scores(run if last else self.study.snapshot(run, event["step"]), last)
             if not points:
                 untrained = scored(rows, "random-init")
@@ -213,13 +228,26 @@ class Contest:
 
     def _scores(self, run: Run, leaks: bool) -> list[Row]:
         """Found in the run's folder if these weights were scored before."""
-        found, terms = run.read("scores.json", {}), self.terms
+        found, terms, dataset = run.read("scores.json", {}), self.terms, self.dataset
+        kinds = {"retrieval", "head", *terms.probes}
         rows = [
             row
             for row in found.get("scores", [])
-            if row["dataset"] == self.dataset.name and row.get("layer") is None
+            if row["dataset"] == dataset.name and row.get("layer") is None and row["probe"] in kinds
         ]
-        if not rows or found["model_hash"] != run.digest:
+        asked = found.get("asked", {}).get(dataset.name, {})
+        wanted = {
+            "labels": terms.labels,
+            "probes": asked.get("probes", []),
+            "seeds": terms.seeds,
+            "seconds": None,
+            "retrieval_seconds": terms.retrieval_seconds,
+            "pooling": None,
+            "resamples": terms.resamples,
+            "splits_hash": dataset.splits_hash,
+        }
+        same = asked == wanted and set(terms.probes) <= set(asked["probes"])
+        if not rows or not same or found["model_hash"] != run.digest:
             rows = probe(
                 run,
                 terms.data,

@@ -15,6 +15,8 @@ from antiphon.verdict import beyond
 
 Row = dict[str, Any]
 
+NEAR_DUPLICATES = "Near-duplicates of what it was pre-trained on"
+
 _MARKS = {"more": "▲", "less": "▼", "none": "○", "unknown": "?"}
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from antiphon.leaks import in_words
 from antiphon.runs import Run
 from antiphon.scores import rounded
 from antiphon.verdict import beyond
@@ -41,6 +42,16 @@ def facts(run: Run) -> Row:
         "device": start["device"],
         "machine": start["machine"],
     }
+
+
+def leaks_of(run: Run, dataset: str) -> Row:
+    """What its scores on a data set may owe to tracks that are not new, by the probe's check."""
+    found = run.read("scores.json", {}).get("leaks", {}).get(dataset)
+    if not found:
+        return {}
+    variants = found["variants"]
+    near = variants["near"] if variants else None
+    return {"near-duplicates": near, "leaks": " ".join(in_words(found))}
 
 
 def scored(rows: Sequence[Row], model: str) -> dict[str, Row]:

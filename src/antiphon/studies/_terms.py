@@ -167,9 +167,20 @@ class Standing:
                 + (f"{heard} of them were pre-trained on, which flatters." if heard else "")
                 + ("" if heard else "none of them was pre-trained on.")
             )
+        notes += self._leaks
         if machine := next((row for row in self.rows if row.get("machine")), None):
             notes.append(f"Computed on {machine['device']}, {machine['machine']}.")
         return notes
+
+    @property
+    def _leaks(self) -> list[str]:
+        """What the scores may owe to tracks that are not new; what holds for all is said once."""
+        said: dict[str, list[str]] = {}
+        for row in self.rows:
+            if text := row.get("leaks"):
+                said.setdefault(text, []).append(row.get("entry") or row["recipe"])
+        whose = [f" of {', '.join(names)}" if len(said) > 1 else "" for names in said.values()]
+        return [f"Leaks{names}: {text}" for names, text in zip(whose, said, strict=True)]
 
     @property
     def seeds_note(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from antiphon.datasets import Dataset
 from antiphon.recipes import names as recipe_names
 from antiphon.studies._contest import hold
-from antiphon.studies._page import Column, Figure, Line, Page, Row
+from antiphon.studies._page import NEAR_DUPLICATES, Column, Figure, Line, Page, Row
 from antiphon.studies._rows import VERDICTS, order, title
 from antiphon.studies._terms import Entry, Standing, Terms
 
@@ -85,6 +85,7 @@ def _page(standing: Standing) -> Page:
         Column("loss at init", "Loss at init"),
         Column("loss at end", "at the end"),
         Column("effective rank", "Effective rank at the end"),
+        Column("near-duplicates", NEAR_DUPLICATES),
         Column("method", "Method"),
         Column("encoder", "Encoder"),
         Column("parameters", "Parameters"),

@@ -16,6 +16,7 @@ from antiphon.studies._sweep import PUBLISHED, curve
 from antiphon.studies._terms import Entry, Standing, Terms
 
 _NAME = "run"
+_OF_THE_RUN = ("device", "machine", "near-duplicates", "leaks")
 _PUBLISHED = {1000: 0.344, 3000: 0.3511, 10000: 0.3537}
 _ITS_TRACKS = 3923
 _SOURCE = (
@@ -99,7 +100,7 @@ def _page(standing: Standing) -> Page:
         curves[name] = {"points": [point]}
         found = {"steps": step, "epochs": step * items / tracks, "seconds": point["seconds"]}
         published = _published(step * items)
-        about = {key: standing.rows[0][key] for key in ("device", "machine")}
+        about = {key: standing.rows[0].get(key) for key in _OF_THE_RUN}
         scores = figures(point["scores"])
         rows.append(
             {"entry": name, **found, "published": published, **about, "failed": None, **scores}

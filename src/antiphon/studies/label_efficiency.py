@@ -95,10 +95,19 @@ def label_efficiency(
         The path of ``label-efficiency.html``; ``table.csv`` and ``table.json`` lie beside it.
 
     Raises:
-        ValueError: no labels or no such splits or recipes, or the folder holds another study.
+        ValueError: no labels or no such splits or recipes, shares that are none, several points
+            or training seeds, or the folder holds another study.
     """
     shared = Terms(data, budget, **terms)
     percents = sorted(set(percents or (1, 2, 5, 10, 20, 50, 100)))
+    if wrong := [percent for percent in percents if not 0 < percent <= 100]:
+        said = ", ".join(f"{percent:g}" for percent in wrong)
+        raise ValueError(f"--percents are over 0 and at most 100, not {said}")
+    if shared.points > 1 or shared.train_seeds > 1:
+        raise ValueError(
+            "label-efficiency trains one encoder with one seed, and asks its end alone: leave out "
+            "--points and --train_seeds; --seeds is how many subsets of each size are drawn"
+        )
     if not shared.probes:
         raise ValueError("the frozen encoder needs a probe: --probes [linear]")
     made_by(supervised)  # so that a mistake is found before the pre-training
@@ -109,12 +118,17 @@ def label_efficiency(
             "table with a column split says which tracks are which"
         )
     settings = {"recipe": recipe, "supervised": supervised, "run": run, "steps": steps}
+    known = Run.open(run) if run else None
+    if known:
+        known.encoder()  # it has one
+        settings["weights"] = known.digest
     study = Study(out, {**shared.settings(dataset), **settings})
     contest = Contest(study, shared, dataset, "entry")
-    row, _ = contest.row(Entry(_SSL, recipe, run=Run.open(run) if run else None))
+    row, _ = contest.row(Entry(_SSL, recipe, run=known))
     if row["failed"]:
-        raise ValueError(f"the encoder could not be pre-trained: {row['failed']}")
-    encoder = Run.open(run) if run else Run(study.folder / _SSL)
+        what = f"{run} could not be scored" if run else "the encoder could not be pre-trained"
+        raise ValueError(f"{what}: {row['failed']}")
+    encoder = known or Run(study.folder / _SSL)
     arms = _Arms(study, shared, dataset, encoder, supervised, steps)
     rows: list[Row] = []
     for share, chosen in arms.subsets(percents):
@@ -162,6 +176,7 @@ class _Arms:
         protocol = divide(dataset, self.packed, self.y, self.usable, 1)
         self.tested = protocol.tested
         self.groups = np.array([track.group for track in self.packed.tracks])
+        self.seed: int | None = None if "imported" in run.config else run.config["seed"]
         self.drawn = resample_groups(self.groups[self.tested], terms.resamples)
 
     def _with_valid(self) -> Dataset:
@@ -204,9 +219,12 @@ class _Arms:
             "percents": ", ".join(f"{percent:g}" for percent in share),
             "labelled": len(chosen[0]),
             "share": len(chosen[0]) / len(self.train),
+            "splits hash": self.dataset.splits_hash,
+            "seeds": len(chosen),
+            "training seed": self.seed,
         }
         known = _PUBLISHED.get(self.dataset.name.partition(",")[0], {})
-        published = known.get(int(share[-1]), (None, None))
+        published = next((v for p, v in known.items() if p == share[-1]), (None, None))
         row |= {"published": published[0], "published supervised": published[1]}
         about = {"tracks": len(self.tested)}
         for metric, function in METRICS[self.dataset.task or "none"].items():
@@ -303,22 +321,48 @@ def _page(rows: Sequence[Row], arms: _Arms, pretrained: Row) -> Page:
             f"Of each class one track is labelled at least, so {rows[0]['labelled']} of "
             f"{len(arms.train)} training tracks are the fewest; shares that come to as many tracks "
             "share a row.",
-            "All training tracks were heard in pre-training, without labels. "
+            _heard(arms)
             + (
                 "The valid split stops all, with all its labels."
                 if arms.own_valid
                 else f"{len(arms.dataset.splits['valid'])} of the training tracks are set aside "
                 "with their labels, and stop all, whatever the share."
             ),
+            *([f"Leaks: {pretrained['leaks']}"] if pretrained.get("leaks") else []),
             f"Pre-trained: {pretrained.get('method')}, {pretrained.get('encoder')}, "
-            f"{pretrained.get('steps')} steps. Scored on {len(arms.tested)} test tracks, splits "
-            f"{arms.dataset.splits_hash}.",
+            f"{pretrained.get('steps')} steps{_seeds(arms)}. Scored on {len(arms.tested)} test "
+            f"tracks, splits {arms.dataset.splits_hash}.",
         ],
         columns=columns,
         rows=rows,
         figures=[_curves(rows, metric) for metric in metrics if metric == main],
         about=arms.study.settings,
     )
+
+
+def _heard(arms: _Arms) -> str:
+    """What the encoder has heard of the tracks that are learned from, and of those asked about."""
+    run, digests = arms.run, set(arms.run.heard.values())
+    if "imported" in run.config:
+        return "What the encoder was pre-trained on isn't known. "
+    learned, tested = (
+        (sum(arms.packed.digests[n] in digests for n in numbers), len(numbers))
+        for numbers in (arms.train, arms.tested)
+    )
+    how = "" if run.read_head() else ", without labels"
+    many = "All" if learned[0] == learned[1] else f"{learned[0]} of"
+    said = f"{many} {learned[1]} training tracks were heard in pre-training{how}. "
+    if tested[0]:
+        return said + f"So were {tested[0]} of the {tested[1]} test tracks, which flatters it. "
+    return said + f"None of the {tested[1]} test tracks was. "
+
+
+def _seeds(arms: _Arms) -> str:
+    """With what seeds all was trained."""
+    first, count = arms.terms.seed, arms.terms.seeds
+    own = "" if arms.seed is None else f", seed {arms.seed}"
+    network = f"seed {first}" if count == 1 else f"seeds {first} to {first + count - 1}"
+    return f"{own}; the network of each subset has a seed of its own, {network}"
 
 
 def _curves(rows: Sequence[Row], metric: str) -> Figure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +73,9 @@ def transfer(
         return Entry(name, recipe, row=row, data=source)
 
     entries = [entry("itself", judged, None)]
-    entries += [
-        entry(_plain(dataset.name), dataset, source)
-        for dataset, source in zip(others, sources, strict=True)
-    ]
+    for dataset, source in zip(others, sources, strict=True):
+        name = _free(_plain(dataset.name), {made.name for made in entries})
+        entries.append(entry(name, dataset, source))
     return sweep(
         "transfer",
         entries,
@@ -95,6 +96,16 @@ def transfer(
         recipe=recipe,
         sources=sources,
     )
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """The name, or with a number if it is taken, as by another folder of that name.
+
+    >>> _free("music", {"itself", "music"})
+    'music-2'
+    """
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(n for n in itertools.chain([name], numbered) if n not in taken)
 
 
 def _plain(name: str) -> str:
