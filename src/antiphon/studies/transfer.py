@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from os.path import abspath
 from pathlib import Path
 from typing import Any, Literal
 
@@ -132,9 +131,9 @@ def _untested(source: Dataset, judged: Dataset, split: str) -> tuple[str, Datase
     """
     named = split if split in source.splits else "all"
     asked = judged.split("test") if "test" in judged.splits else ()
-    tested = {abspath(track.path) for track in asked}
+    tested = {Path(track.path).absolute() for track in asked}
     chosen = source.split(named)
-    tracks = tuple(track for track in chosen if abspath(track.path) not in tested)
+    tracks = tuple(track for track in chosen if Path(track.path).absolute() not in tested)
     if not tracks:
         raise ValueError(f"{source.name!r} has no tracks but those that are tested")
     return named, replace(source, tracks=tracks, splits={})
