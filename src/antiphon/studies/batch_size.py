@@ -41,7 +41,8 @@ def batch_size(
 
     Equal epochs, as in the thesis's table 6.3; a budget of steps or of time asks other questions.
     The learning rate is the recipe's: a number for all, or LARS's, which grows with the root of
-    the batch; ``adam_below`` is for the thesis's rule of two optimisers. Ctrl-C at any moment: the same call goes on from there.
+    the batch; ``adam_below`` is for the thesis's rule of two optimisers. Ctrl-C at any moment: the
+    same call goes on from there.
 
     Args:
         data: a folder, a table, ``demo``, or anything that ``antiphon data`` takes.
@@ -92,5 +93,5 @@ def batch_size(
         notes=[note] if optimiser else [],
         over=column,
         recipe=recipe,
-        **({} if adam_below is None else {"adam_below": adam_below}),
+        adam_below=adam_below,
     )
