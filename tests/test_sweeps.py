@@ -220,6 +220,37 @@ def test_a_sweep_changes_what_it_says(planned):
     assert planned["crop-0.5s"].made()["train"].within is None
 
 
+def test_small_batches_may_be_adams_as_in_the_thesis(planned, monkeypatch):
+    monkeypatch.setattr(recipes, "FOLDER", Path(recipes.__file__).parent)
+    batch_size(recipe="clmr", batches=[48, 96, 456], adam_below=96)
+    optims = {name: entry.made()["optim"] for name, entry in planned.items()}
+    assert [optim.name for optim in optims.values()] == ["adam", "lars", "lars"]
+    adam = optims["batch-48"]
+    assert (adam.peak(48), adam.betas, adam.weight_decay) == (3e-4, (0.9, 0.999), 0.0)
+    assert [adam.rate(step, 10, 48) for step in (0, 9)] == [3e-4, 3e-4]
+    assert optims["batch-456"].peak(456) == pytest.approx(1.6016, abs=1e-4)
+    assert [e.row["optimiser"] for e in planned.values()] == ["adam", "lars", "lars"]
+    planned.clear()
+    batch_size(recipe="clmr", batches=[48, 96])
+    assert planned["batch-48"].made()["optim"].name == "lars"
+    assert "optimiser" not in planned["batch-48"].row
+    with pytest.raises(ValueError, match="the smallest batch is 96, so Adam would train none"):
+        batch_size(recipe="clmr", batches=[96, 456], adam_below=96)
+
+
+def test_the_probabilities_that_the_thesis_calls_best_are_a_recipe(monkeypatch):
+    monkeypatch.setattr(recipes, "FOLDER", Path(recipes.__file__).parent)
+    made, codes = recipes.recipe("clmr-best-p"), recipes.recipe("clmr")
+    found = {type(step).__name__: step.p for step in made["augment"].steps}
+    assert found == {
+        "Polarity": 0.8, "Noise": 0.01, "Gain": 0.3, "Filter": 0.8,
+        "Delay": 0.4, "PitchShift": 0.4, "Reverb": 0.4,
+    }  # fmt: skip
+    assert (made["optim"], made["train"]) == (codes["optim"], codes["train"])
+    assert made["method"].encoder.arguments == codes["method"].encoder.arguments
+    assert str(made["method"]) == str(codes["method"])
+
+
 def test_mistakes_are_found_before_the_work(tmp_path):
     for study in (temperature, projector):
         with pytest.raises(ValueError, match="'one-view' is of APC: take one of CLMR"):
@@ -432,6 +463,46 @@ def test_a_study_has_no_two_entries_of_one_name(tones, tmp_path):
     with pytest.raises(ValueError, match=r"several sources of the name b$"):
         _contest.hold("x", entries, Terms(tones), str(tmp_path / "a"), None, kind="source")
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.usefixtures("no_reports", "no_drawing")
+def test_all_of_a_source_is_learnt_from_but_what_is_tested(tones, tmp_path):
+    """The judged tracks may be among a source's, and under its split train."""
+    paths = [track.path for track in tones]
+    judged, other = str(tmp_path / "judged.csv"), str(tmp_path / "other.csv")
+    halves = {p: "test" if n < 3 else "train" for n, p in enumerate(paths[:6])}
+    Path(judged).write_text("\n".join(["path,split", *(f"{p},{s}" for p, s in halves.items())]))
+    turned = [f"{path},{'train' if n < 8 else 'test'}" for n, path in enumerate(paths)]
+    Path(other).write_text("\n".join(["path,split", *turned]))
+    for split, learnt in (("all", paths[3:]), ("train", paths[3:8])):
+        out = tmp_path / split
+        transfer(judged, str(out), "2 steps", sources=[other], split=split, **QUICK)
+        itself, carried = rows_of(out)
+        assert (itself["failed"], carried["failed"]) == (None, None)
+        assert (itself["tracks"], carried["tracks"]) == (3, len(learnt))
+        heard = Run(out / "other").read("data.json")
+        assert len(heard["tracks"]) == len(learnt)
+        assert carried["map minus itself"] is not None  # both are asked about the same tracks
+        assert "none of them was pre-trained on" in (out / "transfer.html").read_text()
+    only = [f"{path},train" for path, split in halves.items() if split == "test"]
+    Path(other).write_text("\n".join(["path,split", *only]))
+    with pytest.raises(ValueError, match="'other' has no tracks but those that are tested"):
+        transfer(judged, str(tmp_path / "b"), "2 steps", sources=[other], recipe="tiny")
+
+
+def test_a_source_is_opened_again_by_its_name_where_nothing_of_it_is_tested(planned, monkeypatch):
+    """So that its run's config says where it was."""
+    a, b, c = (Track(name, f"{name}.wav") for name in "abc")
+    found = {
+        "mtat:x": Dataset("mtat", (a, b), splits={"train": ("a",), "test": ("b",)}),
+        "gtzan:y": Dataset("gtzan", (c, a), splits={"train": ("c",), "test": ("a",)}),
+    }
+    monkeypatch.setattr("antiphon.studies.transfer.open_dataset", found.__getitem__)
+    for split, tracks in (("all", 2), ("train", 1)):
+        transfer("mtat:x", sources=["gtzan:y"], recipe="tiny", split=split)
+        entry = planned["gtzan"]
+        assert (entry.data, entry.made()["split"]) == ("gtzan:y", split)
+        assert entry.row["tracks"] == tracks
 
 
 def test_what_the_thesis_found_stands_beside_its_own_data_alone(planned, monkeypatch):

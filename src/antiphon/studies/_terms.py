@@ -38,7 +38,7 @@ class Entry:
     settings: Row = field(default_factory=dict)
     row: Row = field(default_factory=dict)
     run: Run | None = None
-    data: str | None = None
+    data: str | Dataset | None = None
 
     def made(self, seed: int = 0) -> dict[str, Any]:
         """The arguments of ``pretrain``."""
