@@ -25,6 +25,7 @@ from starlette.testclient import TestClient
 from antiphon import audio
 from antiphon.encoders.melpatch import MelPatch
 from antiphon.evaluate import probe
+from antiphon.interpret import projection
 from antiphon.interpret.saliency import saliency
 from antiphon.listen import server
 from antiphon.listen.blind import fleiss
@@ -232,6 +233,25 @@ def test_the_map_comes_in_the_background(client, run, trained):
     again = prepare(run, str(trained[1]), progress=False)
     assert again.maps["a"].shown() == found  # kept
     assert client.get("/api/map?source=c").status_code == 404
+
+
+def test_the_map_by_umap(run, trained, monkeypatch):
+    asked = []
+
+    def plane(vectors, layout, noun):
+        asked.append(layout)
+        return projection.plane(vectors, "t-sne", noun=noun)  # which takes no compiler
+
+    monkeypatch.setattr("antiphon.listen.places.plane", plane)
+    room = prepare(run, str(trained[1]), layout="umap", progress=False)
+    assert waited(room.maps["a"].shown, bool)["method"] == "UMAP"
+    assert asked == ["umap"]
+    assert prepare(run, str(trained[1]), progress=False).maps["a"].path != room.maps["a"].path
+
+
+def test_an_unknown_layout_is_refused_at_once(run, trained):
+    with pytest.raises(ValueError, match="layouts are t-sne and umap"):
+        prepare(run, str(trained[1]), layout="mds", progress=False)
 
 
 def test_a_map_that_cant_be_made(client, room, monkeypatch):

@@ -117,8 +117,7 @@ def plane(
         ModuleNotFoundError: umap-learn isn't installed; says how.
     """
     vectors = checked(vectors)
-    if layout not in ("t-sne", "umap"):
-        raise ValueError(f"layouts are t-sne and umap: got {layout!r}")
+    require(layout)
     if most < FEWEST:
         raise ValueError(f"a plane has at least {FEWEST} points: got {most=}")
     umap = _umap() if layout == "umap" else None
@@ -300,6 +299,19 @@ def _tsne(points: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
     perplexity = min(30.0, (len(points) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init=_start(points), random_state=seed)
     return np.asarray(tsne.fit_transform(points))
+
+
+def require(layout: Layout) -> None:
+    """Find out before the work whether a layout can be had.
+
+    Raises:
+        ValueError: no such layout.
+        ModuleNotFoundError: umap-learn isn't installed; says how.
+    """
+    if layout not in ("t-sne", "umap"):
+        raise ValueError(f"layouts are t-sne and umap: got {layout!r}")
+    if layout == "umap":
+        _umap()
 
 
 def _umap() -> Any:

@@ -10,23 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.files import read_json, write_json
-from antiphon.interpret.projection import NoPlane, plane
+from antiphon.interpret.projection import Layout, NoPlane, plane
 from antiphon.listen.collection import Collection, about
 from antiphon.windows import Vectors
 
 _PLACED_BY = 5  # tracks, of something new
+_NAMES: dict[Layout, str] = {"t-sne": "t-SNE", "umap": "UMAP"}
 
 
 class Places:
-    """The map of a collection: each track's mean vector, by t-SNE.
+    """The map of a collection: each track's mean vector, by t-SNE or UMAP.
 
     Args:
         source: the collection.
         folder: of the room.
+        layout: ``t-sne`` or ``umap``.
     """
 
-    def __init__(self, source: Collection, folder: Path) -> None:
-        self.source, self.path = source, folder / "maps" / f"{source.stamp}.json"
+    def __init__(self, source: Collection, folder: Path, layout: Layout = "t-sne") -> None:
+        self.source, self.layout = source, layout
+        self.path = folder / "maps" / f"{source.stamp}-{layout}.json"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.failed = ""
         """Why there is no map, if it could not be made."""
@@ -51,8 +54,8 @@ class Places:
         means = self.means()
         points: NDArray[np.float64]
         try:
-            found = plane(means, noun="tracks")
-            rows, points, method = found.rows, found.points, "t-SNE"
+            found = plane(means, layout=self.layout, noun="tracks")
+            rows, points, method = found.rows, found.points, _NAMES[self.layout]
         except NoPlane:  # too few, or all alike: in a row they can at least be heard
             rows = np.flatnonzero(np.isfinite(means).all(1))[:100]
             points, method = np.stack([np.arange(len(rows)), 0.0 * rows], 1), "none"
@@ -94,8 +97,8 @@ class Places:
     def place(self, vector: Vectors) -> dict[str, float] | None:
         """Where a vector would lie: amid the tracks on the map that are most like it.
 
-        t-SNE has no way to place a new point; this is the mean of the nearest tracks' places,
-        weighted by their cosines. None while there is no map.
+        t-SNE has no way to place a new point; for both layouts this is the mean of the nearest
+        tracks' places, weighted by their cosines. None while there is no map.
         """
         if self.laid is None or not self.laid["points"]:
             return None

@@ -16,6 +16,7 @@ from antiphon import audio, saved
 from antiphon.datasets import Track
 from antiphon.encoders import Encoder
 from antiphon.files import check_writable
+from antiphon.interpret.projection import Layout, require
 from antiphon.interpret.saliency import saliency
 from antiphon.listen.blind import Session, Trials, draw, summary
 from antiphon.listen.collection import Collection, Kept, Missing, Rows, about, number
@@ -42,6 +43,7 @@ class Room:
         encoder: the run's, on the device to use.
         probe: the run's, if it keeps one that fits these segments.
         tags_about: what the probe was fitted to, or why there is none.
+        layout: of the maps.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Room:
         encoder: Encoder,
         probe: SavedProbe | None = None,
         tags_about: str | None = None,
+        layout: Layout = "t-sne",
     ) -> None:
         self.run, self.sources, self.encoder = run, dict(sources), encoder
         self.probe, self.tags_about = probe, tags_about
@@ -62,7 +65,7 @@ class Room:
         self.trials = Trials(self.folder, self.hash)
         self.uploads = Uploads(self.folder)
         self.use = {key: Use(source, self.folder) for key, source in self.sources.items()}
-        self.maps = {key: Places(source, self.folder) for key, source in self.sources.items()}
+        self.maps = {k: Places(source, self.folder, layout) for k, source in self.sources.items()}
         self.spectra = Spectra(encoder, self.folder, self.hash, self.lock)
         self._waves = Kept[tuple[float, list[list[float]]]](256)
 
@@ -337,6 +340,7 @@ def prepare(
     run: str | Path | Run,
     data: str,
     data2: str | None = None,
+    layout: Layout = "t-sne",
     device: str = "auto",
     progress: bool = True,
 ) -> Room:
@@ -344,7 +348,9 @@ def prepare(
 
     Raises:
         ValueError, OSError: as :func:`antiphon.segments.segments`.
+        ModuleNotFoundError: the layout's library isn't installed.
     """
+    require(layout)
     run = Run.open(run)
     check_writable(run.folder / "room")
     (run.folder / "room").mkdir(parents=True, exist_ok=True)
@@ -357,7 +363,7 @@ def prepare(
             found = segments(run, spec, device, progress)
             tags = probe.classes if probe else ()
             sources[key] = Collection(key, found, run.folder / "room", tags, ask, progress)
-    room = Room(run, sources, encoder, probe, tags_about)
+    room = Room(run, sources, encoder, probe, tags_about, layout)
     for key, source in sources.items():
         room.maps[key].begin()
         threading.Thread(target=source.make_index, daemon=True).start()

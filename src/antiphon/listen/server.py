@@ -19,6 +19,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from antiphon.interpret.projection import Layout
 from antiphon.listen import blind, notes, uploads
 from antiphon.listen.collection import Asked
 from antiphon.listen.guard import Guard, is_loopback, names_of
@@ -262,6 +263,7 @@ def listen(
     run: str | Path | Run,
     data: str,
     data2: str | None = None,
+    layout: Layout = "t-sne",
     host: str = "127.0.0.1",
     port: int = 8000,
     open_browser: bool = True,
@@ -276,6 +278,7 @@ def listen(
         run: a run's folder.
         data: what to listen to; a folder, a table or a named data set.
         data2: another data set, to be seen beside it.
+        layout: of the map, t-sne or umap.
         host: where to listen; by default only this machine can reach it.
         port: the next free one is taken if another program has it.
         open_browser: show the page, where there is a desktop.
@@ -285,8 +288,9 @@ def listen(
     Raises:
         ValueError: there is nothing to listen to.
         OSError: the run's folder can't be written to, or no port is free.
+        ModuleNotFoundError: the layout's library isn't installed.
     """
-    room = prepare(run, data, data2, device, progress)
+    room = prepare(run, data, data2, layout, device, progress)
     bound = bind(host, port)
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{bound.getsockname()[1]}/"
