@@ -442,6 +442,12 @@ def test_all_sources_are_judged_on_the_same_tracks(tones, tmp_path):
     itself, carried = rows_of(tmp_path / "a")
     assert [row["entry"] for row in (itself, carried)] == ["itself", "other"]
     assert carried["map minus itself"] == pytest.approx(carried["map"] - itself["map"], abs=1e-5)
+    assert (itself["near-duplicates"], carried["near-duplicates"]) == (0, 0)
+    assert itself["leaks"].startswith("No group has tracks in several splits. 4 of 8 tracks")
+    html = (tmp_path / "a" / "transfer.html").read_text()
+    assert f"Leaks of itself: {itself['leaks']}" in html
+    assert f"Leaks of other: {carried['leaks']}" in html
+    assert "Near-duplicates of what it was pre-trained on" in html
     runs = [Run(tmp_path / "a" / name) for name in ("itself", "other")]
     assert [run.read("data.json")["name"] for run in runs] == ["judged", "other"]
     with pytest.raises(ValueError, match="--sources"):
