@@ -103,7 +103,7 @@ def factors(h: NDArray[np.floating], count: int = 3, strongest: int = 20, seed: 
         remarks.append(f"{rows} rows are few for {len(kept)} features: other rows, other factors")
     explained = np.square(turned).sum(1)
     if whole := int((explained > _WHOLE).sum()):
-        remarks.append(f"{whole} features are wholly explained, which a fit to chance does")
+        remarks.append(f"features wholly explained, which a fit to chance does: {whole}")
     return Factors(
         loadings=_spread(turned, kept, h.shape[1]),
         unrotated=unrotated,
