@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,13 @@ import torch
 from antiphon.datasets import Dataset, Track
 
 RATE = 8000
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_are_heard():
+    """Also where a shell started these tests in its background, which ignores Ctrl-C."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

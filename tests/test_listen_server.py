@@ -254,7 +254,8 @@ def test_an_unknown_layout_is_refused_at_once(run, trained):
         prepare(run, str(trained[1]), layout="mds", progress=False)
 
 
-def test_a_map_that_cant_be_made(client, room, monkeypatch):
+def test_a_map_that_cant_be_made(client, room):
+    waited(room.maps["b"].shown, bool)  # so that it doesn't come now
     room.maps["b"].laid = None
     assert client.get("/api/map?source=b").status_code == 202
     room.maps["b"].failed = "no memory"

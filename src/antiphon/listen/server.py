@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import webbrowser
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -307,8 +308,8 @@ def listen(
     if open_browser and _desktop():
         threading.Timer(1.0, webbrowser.open, [address]).start()
     try:
-        uvicorn.Server(config).run(sockets=[bound])
-    except KeyboardInterrupt:  # what ends it is no failure
+        with suppress(KeyboardInterrupt):  # what ends it is no failure
+            uvicorn.Server(config).run(sockets=[bound])
         say("the room is closed; notes and marks are kept")
     finally:
         bound.close()
