@@ -247,6 +247,8 @@ def draw(figure: Figure, names: Sequence[str]) -> str:
         axes = canvas.subplots()
         axes.set_xlabel(figure.x_label)
         axes.set_ylabel(figure.y_label)
+        bands = sum(bool(line.band) for line in figure.lines)
+        shade = min(0.1, 0.2 / max(1, bands))  # or many of them, one on the other, hide the lines
         for line in figure.lines:
             number = names.index(line.name)
             colour = _colour(number)
@@ -266,7 +268,7 @@ def draw(figure: Figure, names: Sequence[str]) -> str:
                     [math.nan if value is None else value for value in ends]
                     for ends in zip(*line.band, strict=True)
                 )
-                axes.fill_between(line.x, low, high, color=colour, alpha=0.1, linewidth=0)
+                axes.fill_between(line.x, low, high, color=colour, alpha=shade, linewidth=0)
         for value, name, own in figure.levels:
             if own:
                 style: dict[str, Any] = {"color": _colour(names.index(name)), "linestyle": ":"}
