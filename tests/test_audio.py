@@ -137,12 +137,18 @@ def test_bad_files_say_what_is_wrong(tmp_path, files):
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.mp3").write_text("this is not music\n" * 200)
     (tmp_path / "half.flac").write_bytes(files["flac"].read_bytes()[:90_000])
+    (tmp_path / "junk.mp3").write_bytes(np.random.default_rng(0).bytes(100_000))
+    header = bytearray(files["wav"].read_bytes())
+    header[20:22] = b"\xff\x7f"  # a codec that nobody knows
+    (tmp_path / "codec.wav").write_bytes(header)
     samples = np.zeros(8000, np.float32)
     samples[100] = np.nan
     soundfile.write(tmp_path / "nan.wav", samples, 8000, subtype="FLOAT")
     for name, cause in {
         "empty.wav": "empty",
         "text.mp3": "not readable as sound",
+        "junk.mp3": "not readable as sound",
+        "codec.wav": "not readable as sound",
         "half.flac": "truncated|decoding failed",
         "nan.wav": "NaN",
         "missing.wav": "no such file",
@@ -150,6 +156,9 @@ def test_bad_files_say_what_is_wrong(tmp_path, files):
         with pytest.raises(audio.AudioError, match=cause) as error:
             audio.read(tmp_path / name, 16000)
         assert name in str(error.value)
+    for name in ("junk.mp3", "codec.wav"):
+        with pytest.raises(audio.AudioError, match=name):
+            audio.info(tmp_path / name)
     with pytest.raises(audio.AudioError, match="is a folder"):
         audio.read(tmp_path)
     with pytest.raises(audio.AudioError, match="ends after the file"):

@@ -236,6 +236,9 @@ class _SoundfileReader(_Reader):
     def __init__(self, source: Any) -> None:
         self.file = _Forwards(source)
         self.sample_rate, self.channels = self.file.samplerate, self.file.channels
+        if self.sample_rate < 1:
+            self.file.close()
+            raise ValueError("its sample rate is 0")
         self.seconds = self.file.frames / self.sample_rate
 
     def blocks(self, start: float, seconds: float | None) -> Iterator[NDArray[Any]]:
@@ -268,6 +271,10 @@ class _AvReader(_Reader):
             self.container.close()
             raise ValueError("holds no sound")
         self.stream = self.container.streams.audio[0]
+        context = self.stream.codec_context
+        if not (context and context.sample_rate and context.channels):
+            self.container.close()  # a name or a header that promise sound, and nothing else does
+            raise ValueError("no sound was found in it")
         self.stream.thread_type = "AUTO"
         self.sample_rate = self.stream.rate
         self.channels = self.stream.codec_context.channels
