@@ -404,7 +404,9 @@ class TestOutputs:
             long = tone_mixture(number, 8.7)
             soundfile.write(tmp_path / f"{number}.wav", long, RATE)
         out = tmp_path / "near.m3u8"
-        assert cli.main(["similar", str(run.folder), str(tmp_path), "0.wav", "--m3u", str(out)]) == 0
+        assert (
+            cli.main(["similar", str(run.folder), str(tmp_path), "0.wav", "--m3u", str(out)]) == 0
+        )
         assert "#EXTINF:9,1\n" in out.read_text()
         table = tmp_path / "parts.csv"
         lines = [f"{tmp_path / '0.wav'},a,0,", f"{tmp_path / '1.wav'},b,1,"]
