@@ -147,7 +147,7 @@ class Material:
     def chance(
         self, untrained: Sequence[NDArray[np.float64]], heard: Sequence[NDArray[np.float32]]
     ) -> list[float | None]:
-        """How alike two untrained encoders' layers are that share no weights: of this seed, the next.
+        """How alike layers of two untrained encoders are, of this seed and of the next.
 
         Args:
             untrained: the untrained encoder's layers over some sounds, ``[(n, D_l), ...]``.
