@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import uvicorn
 from PIL import Image
@@ -44,10 +45,11 @@ def telling(looked: Path) -> int:
     if about["left_out"]:
         return 0
     table = pq.read_table(looked / about["file"], columns=["feature", "p", "q"])
-    surest = min(table.to_pylist(), key=lambda row: row["p"] if row["p"] == row["p"] else 2.0)
-    said = "beyond chance" if surest["q"] <= SURE else "no feature is beyond chance"
-    print(f"feature {surest['feature']}: q {surest['q']:.3g}, {said}")
-    return int(surest["feature"])
+    surest = int(np.nanargmin(table["p"].to_numpy()))  # dead features have none
+    feature, q = int(table["feature"][surest].as_py()), float(table["q"][surest].as_py())
+    said = "beyond chance" if q <= SURE else "no feature is beyond chance"
+    print(f"feature {feature}: q {q:.3g}, {said}")
+    return feature
 
 
 def serve(room: Room) -> str:
