@@ -21,25 +21,35 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import uvicorn
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from antiphon.files import read_json
 from antiphon.listen.room import Room, prepare
 from antiphon.listen.server import make_app
+from antiphon.look import look
+from antiphon.look._parts import SURE
+from antiphon.report import report
 
 IMAGES = Path(__file__).parents[1] / "docs/images"
 DESK, TALL, PHONE = (1280, 800), (1280, 1080), (390, 844)
 NOTE = "An example of a note: what these segments have in common, in words."
 
 
-def telling(room: Room) -> int:
-    """The feature among the first hundred whose top segments share a label most surely."""
-    surest = {}
-    for n in range(min(100, room.about()["run"]["dim"])):
-        tags = room.top(n, 10, 1)[0]["tags"]
-        surest[n] = min((tag["q"] for tag in tags), default=1.0)
-    return min(surest, key=lambda n: surest[n])
+def telling(looked: Path) -> int:
+    """The feature whose top segments share a label most surely, of all: by the q of ``look``."""
+    about = read_json(looked / "look.json")["parts"]["occurrence"]
+    if about["left_out"]:
+        return 0
+    table = pq.read_table(looked / about["file"], columns=["feature", "p", "q"])
+    surest = int(np.nanargmin(table["p"].to_numpy()))  # dead features have none
+    feature, q = int(table["feature"][surest].as_py()), float(table["q"][surest].as_py())
+    said = "beyond chance" if q <= SURE else "no feature is beyond chance"
+    print(f"feature {feature}: q {q:.3g}, {said}")
+    return feature
 
 
 def serve(room: Room) -> str:
@@ -66,11 +76,25 @@ def keep(page: Page, name: str) -> None:
     """The picture, in few colours, as a small file."""
     page.wait_for_load_state("networkidle")
     page.wait_for_timeout(700)
-    image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    store(name, page.screenshot())
+    page.close()
+
+
+def store(name: str, png: bytes) -> None:
+    """A picture in few colours."""
+    image = Image.open(io.BytesIO(png)).convert("RGB")
     path = IMAGES / f"{name}.png"
     image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path.name}: {image.width} x {image.height}, {path.stat().st_size / 1000:.0f} kB")
-    page.close()
+
+
+def learned(browser: Browser, page: Path) -> None:
+    """The report's section "What it has learned": two of its figures."""
+    shown = opened(browser, page.as_uri(), DESK, device_scale_factor=1.5)
+    for name, article in (("labels", "Tags of the top segments"), ("filters", "Filter spectra")):
+        png = shown.locator(f'#look article[aria-label="{article}"]').screenshot()
+        store(f"report-{name}", png)
+    shown.close()
 
 
 def desk(browser: Browser, address: str, feature: int, drop: Path | None) -> None:
@@ -88,7 +112,7 @@ def desk(browser: Browser, address: str, feature: int, drop: Path | None) -> Non
     page.evaluate("scrollTo(0, 0)")
     keep(page, "room-feature")
 
-    columns = ",".join(str(feature + n) for n in (3, 9))
+    columns = ",".join(str(abs(feature - n)) for n in (3, 9))
     page = room(f"table?feature={feature}&with={columns}")
     for n in (1, 4):
         page.locator("#rows-body button.mark").nth(n).click()
@@ -126,7 +150,8 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--other", help="a second data set")
     parser.add_argument("--drop", type=Path, help="a recording to drop on the page")
-    parser.add_argument("--feature", type=int, help="default: one whose top shares a label")
+    parser.add_argument("--feature", type=int, help="default: the one surest of a label")
+    parser.add_argument("--only", choices=("room", "report"), help="default: both")
     given = parser.parse_args()
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
@@ -135,19 +160,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         run = Path(folder) / given.run.resolve().name
         shutil.copytree(given.run, run, ignore=shutil.ignore_patterns("snapshots", "room"))
-        room = prepare(run, given.data, given.other)
-        address = serve(room)
-        feature = telling(room) if given.feature is None else given.feature
-        print(f"feature {feature}")
+        looked = look(run, given.data)
         arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
-        desk(browser, address, feature, given.drop)
-        page = opened(browser, f"{address}#table?feature={feature}", PHONE, device_scale_factor=2)
-        page.locator("#rows-body button.play").nth(1).click()
-        keep(page, "room-phone")
-        report = run / "report.html"
-        if report.is_file():
-            keep(opened(browser, report.as_uri(), DESK, device_scale_factor=1.5), "report")
+        if given.only != "room":
+            page = report(run)
+            keep(opened(browser, page.as_uri(), DESK, device_scale_factor=1.5), "report")
+            learned(browser, page)
+        if given.only != "report":
+            address = serve(prepare(run, given.data, given.other))
+            feature = telling(looked) if given.feature is None else given.feature
+            desk(browser, address, feature, given.drop)
+            phone = f"{address}#table?feature={feature}"
+            shown = opened(browser, phone, PHONE, device_scale_factor=2)
+            shown.locator("#rows-body button.play").nth(1).click()
+            keep(shown, "room-phone")
         browser.close()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,16 @@ from antiphon.encoders import Encoder
 from antiphon.encoders.melpatch import MelPatch
 from antiphon.encoders.recurrent import Recurrent
 from antiphon.interpret.activations import activations
+from antiphon.interpret.factors import factors
 from antiphon.interpret.occurrence import multi_hot, occurrence
 from antiphon.look._parts import PARTS
+from antiphon.look._words import in_words
 from antiphon.methods.clmr import CLMR
 from antiphon.runs import Run
 from antiphon.segments import segments
 from antiphon.train import Train, pretrain
 
+look_module = sys.modules["antiphon.look"]  # the name is that of its function, too
 RATE = 8000
 TONES = (1000, 2000, 3000)
 LABELS = ("low", "middle", "<high>")
@@ -167,6 +172,9 @@ class TestKnownAnswers:
         page = Page(report(known[0]))
         assert "3 of 9 cells are beyond chance" in page.text
         assert "1 of 4 features are dead" in page.text
+        assert "have 1.000 in the first layer and 1.000 in the last" in page.text
+        assert "are above 0 in every segment" in page.text
+        assert "means over time" not in page.text
         assert "<high>" not in page.source
         assert "&lt;high&gt;" in page.source
 
@@ -220,8 +228,23 @@ class TestTables:
         facts = about(looked)["parts"]["factors"]["facts"]
         assert "2 rows" in facts["weights_left_out"]
         rows = table(looked, "factors")
-        assert set(rows.of) == {"features"}
-        assert rows.groupby("factor").place.max().tolist() == [19, 19, 19]
+        assert set(rows.of) == {"means", "deviations"}
+        assert rows.groupby("factor").place.max().tolist() == [15, 15, 15]
+
+    def test_means_and_deviations_have_factors_of_their_own(self, trained, looked, tones):
+        rows, found = table(looked, "factors"), segments(trained, tones, progress=False)
+        for kind, of in (("means", range(16)), ("deviations", range(16, 32))):
+            own = rows[rows.of == kind]
+            assert own.feature.tolist() == np.repeat(of, 3).tolist()
+            alone = factors(found.vectors[:, of.start : of.stop])
+            np.testing.assert_array_equal(own.loading.to_numpy().reshape(-1, 3), alone.loadings)
+        assert about(looked)["parts"]["factors"]["facts"]["kinds"] == ["means", "deviations"]
+
+    def test_two_untrained_encoders_stand_beside_the_layers(self, trained, looked):
+        first, last = about(looked)["parts"]["cka"]["facts"]["chance"]
+        assert 0 < first < 0.9999
+        assert 0 < last < 0.9999
+        assert f"first layers {first:.3f}, last layers {last:.3f}" in "\n".join(in_words(looked))
 
 
 class TestNothingTwice:
@@ -280,6 +303,48 @@ class TestNothingTwice:
         made = self.counted(monkeypatch)
         look(copied, tones, progress=False)
         assert made == list(PARTS)[list(PARTS).index("factors") :]
+
+
+class TestInWords:
+    """What is printed: a star where a cell is beyond chance, and none where it only looks so."""
+
+    def lines(self, folder: Path, others: int) -> list[str]:
+        cells = [("high", 1, 0.01, 0.001), ("low", 2, 0.0504, 0.004)]
+        cells += [("high", 3 + n, 0.0499, 0.003) for n in range(others)]
+        rows = [
+            {"tag": tag, "feature": n, "q": q, "p": p, "count": 5, "of": 8, "lift": 3.0}
+            for tag, n, q, p in cells
+        ]
+        pd.DataFrame(rows).to_parquet(folder / "occurrence.parquet")
+        facts = {"top": 8, "tracks": 24, "significant": 1 + others, "cells": 40, "untrained": 2}
+        part = {"left_out": None, "facts": facts, "warnings": []}
+        known = {"model": "m", "segments": 96, "tracks": 24, "dataset": "d", "features": 20}
+        (folder / "look.json").write_text(json.dumps({**known, "parts": {"occurrence": part}}))
+        return [line.strip() for line in in_words(folder)[2:]]
+
+    def test_all_that_are_beyond_chance_are_named_and_marked(self, tmp_path):
+        assert self.lines(tmp_path, 1) == [
+            "high: feature 1, 5 of 8, lift 3.0, q 0.01 *",
+            "low: feature 2, 5 of 8, lift 3.0, q 0.0504",
+            "high: feature 3, 5 of 8, lift 3.0, q 0.0499 *",
+        ]
+
+    def test_of_many_some_are_counted(self, tmp_path):
+        assert self.lines(tmp_path, 10)[-1] == "and 2 more beyond chance: see the report"
+
+
+def test_it_says_when_the_untrained_encoder_is_heard(copied, tones, monkeypatch):
+    notes: list[str] = []
+
+    @contextmanager
+    def noted(label, total, shown=True, done=0):
+        yield lambda steps=1, note="": notes.append(f"{label}: {note}" if not steps else "")
+
+    monkeypatch.setattr(look_module, "bar", noted)
+    look(copied, tones, parts=["occurrence"], top=3)
+    said = [note for note in notes if note]
+    assert said[0] == "occurrence: untrained encoder, track 1 of 16"
+    assert len(said) == 16
 
 
 class TestWhatIsNotThere:
@@ -388,7 +453,8 @@ class TestReport:
             "Mean activation of 32 features in descending order over tones (128 segments) and "
             "planted (96 segments)",
             "How much oftener each of 2 labels",
-            "The strongest features of 3 factors of the features",
+            "The strongest features of 3 factors of the means",
+            "The strongest features of 3 factors of the deviations",
             "Map of 80 segments by t-SNE, a sign for each track: 10 signs",
             "Map of 16 tracks by t-SNE, a sign for each label: 2 signs",
             "How alike this encoder&#x27;s layers are to each other",
@@ -407,6 +473,12 @@ class TestReport:
         assert {link[1:] for link in page.links} <= set(page.ids)
         assert "#look" in page.links
         assert len(page.source) < 1_000_000
+
+    def test_features_of_two_kinds_are_told_apart(self, page):
+        assert "Of the 16 means over time, " in page.text
+        assert "Factors of the deviations" in page.text
+        assert "Factors of the features" not in page.text
+        assert "two untrained encoders of other seeds have" in page.text
 
     def test_signs_and_colours(self, page):
         section = page.source.partition("Do a track&#39;s segments")[2].partition("</article>")[0]

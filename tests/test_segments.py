@@ -171,3 +171,14 @@ def test_one_file_may_be_two_tracks(run, music, tmp_path):
     np.testing.assert_allclose(found.vectors[:8], found.vectors[8:16], atol=1e-6)
     assert not np.allclose(found.vectors[:8], found.vectors[16:])
     assert segments(run, str(table), progress=False).fresh == 0
+
+
+def test_files_that_cannot_be_read_are_named(run, music, capsys):
+    for number in range(5):
+        (music / f"broken{number}.wav").write_bytes(b"RIFF, but not for long")
+    segments(run, str(music))
+    said = capsys.readouterr().err
+    assert "5 files of music can't be read, and are left out:" in said
+    assert said.count("wav: not readable as sound") == 3
+    assert "broken0.wav: not readable as sound" in said
+    assert "and 2 more" in said

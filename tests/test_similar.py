@@ -287,6 +287,19 @@ class TestWhatCannotBeUsed:
         with pytest.raises(ValueError, match="is a folder"):
             ask(run, music, music)
 
+    @pytest.mark.parametrize(
+        ("place", "why"),
+        [
+            ("-5+3", "an excerpt can't begin at -5 s: say 0 or more"),
+            ("-1:30", "an excerpt can't begin at -90 s"),
+            ("0+0", "an excerpt of 0 s has no length: say more than 0"),
+            ("0+-2", "an excerpt of -2 s has no length"),
+        ],
+    )
+    def test_an_excerpt_that_makes_no_sense(self, run, music, place, why):
+        with pytest.raises(ValueError, match=why):
+            ask(run, music, f"03.wav@{place}")
+
     def test_one_among_several_is_named_and_the_others_answer(self, run, music, tmp_path, capsys):
         bad = tmp_path / "bad.wav"
         bad.write_bytes(b"RIFF, but not for long")
@@ -385,6 +398,29 @@ class TestOutputs:
         elsewhere = tmp_path / "lists" / "near.m3u8"
         assert cli.main([*words[:-1], str(elsewhere)]) == 0
         assert [e["path"] for e in read_m3u(elsewhere)] == [r["path"] for r in answer.rows]
+
+    def test_a_track_plays_to_its_end_though_the_last_window_ends_before(self, run, tmp_path):
+        for number in range(2):
+            long = tone_mixture(number, 8.7)
+            soundfile.write(tmp_path / f"{number}.wav", long, RATE)
+        out = tmp_path / "near.m3u8"
+        assert (
+            cli.main(["similar", str(run.folder), str(tmp_path), "0.wav", "--m3u", str(out)]) == 0
+        )
+        assert "#EXTINF:9,1\n" in out.read_text()
+        table = tmp_path / "parts.csv"
+        lines = [f"{tmp_path / '0.wav'},a,0,", f"{tmp_path / '1.wav'},b,1,"]
+        table.write_text("\n".join(["path,id,start,seconds", *lines]) + "\n")
+        answer = ask(run, table, "a")
+        assert "start-time=1.000\n#EXTVLCOPT:stop-time=8.700" in answer.m3u(tmp_path)
+        (tmp_path / "1.wav").unlink()  # what was heard is all that is known
+        assert "stop-time=8.000" in answer.m3u(tmp_path)
+
+    def test_a_name_of_two_lines_has_one_line_of_the_table(self, run, tmp_path, capsys):
+        for number, name in enumerate(("a", "two\nlines")):
+            soundfile.write(tmp_path / f"{name}.wav", tone_mixture(number), RATE)
+        assert cli.main(["similar", str(run.folder), str(tmp_path), "a.wav"]) == 0
+        assert "two lines.wav" in capsys.readouterr().out
 
     def test_a_playlist_of_segments(self, run, music):
         out = music / "near.m3u8"

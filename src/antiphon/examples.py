@@ -21,7 +21,7 @@ from antiphon.runs import Run
 from antiphon.segments import Segments
 from antiphon.windows import file_windows, pick_device, vectors
 
-_EXCERPT = re.compile(r"(?s)(.+)@((?:\d+:)*\d+(?:\.\d+)?)(?:\+(\d+(?:\.\d+)?))?")
+_EXCERPT = re.compile(r"(?s)(.+)@(-?(?:\d+:)*\d+(?:\.\d+)?)(?:\+(-?\d+(?:\.\d+)?))?")
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,12 @@ class Ear:
         if not self._known(name) and parts and (self._known(parts[1]) or "://" in name):
             name, start = parts[1], _seconds(parts[2])
             seconds = float(parts[3]) if parts[3] else None
+            if start < 0:
+                wrong = f"an excerpt can't begin at {start:g} s: say 0 or more"
+                return Example(printable(query), failed=wrong)
+            if seconds is not None and seconds <= 0:
+                wrong = f"an excerpt of {seconds:g} s has no length: say more than 0"
+                return Example(printable(query), failed=wrong)
         if not self._known(name) and "://" not in name:
             why = "is a folder: say a recording in it" if Path(name).is_dir() else None
             missing = f"there is no such file, and no track of that id in {self.found.name}"
@@ -200,8 +206,8 @@ def _size(place: str) -> int | None:
 
 
 def _seconds(clock: str) -> float:
-    """Of ``95.5``, ``1:35.5`` or ``0:01:35.5``."""
+    """Of ``95.5``, ``1:35.5`` or ``0:01:35.5``, or one of them below 0."""
     total = 0.0
-    for part in clock.split(":"):
+    for part in clock.removeprefix("-").split(":"):
         total = 60 * total + float(part)
-    return total
+    return -total if clock.startswith("-") else total

@@ -201,8 +201,11 @@ def _draw_activations(folder: Path, one: Row, found: list[Row]) -> Row:
         (name, result["curve"], len(result["dead"]))
         for name, result in zip(names, results, strict=True)
     ]
-    active = np.array(results[0]["active"])
+    features, active = (np.array(results[0][name]) for name in ("features", "active"))
+    half = one["features"] // 2 if one["pooling"] == "mean+std" else None
+    active = active if half is None else active[features < half]  # no deviation is below 0
     return {
+        "half": half,
         "svg": curves(lines, about),
         "always": int((active == 1).sum()),
         "never": int((active == 0).sum()),
@@ -266,14 +269,14 @@ def _draw_factors(folder: Path, one: Row, found: list[Row]) -> Row:
     for of, strongest in one["results"]["factors"].items():
         explained = facts[of]["explained"]
         shares = ", ".join(f"{100 * share:.1f} %" for share in explained)
-        whose = "the features" if of == "features" else f"the weights of the {facts['probe']}"
+        whose = f"the weights of the {facts['probe']}" if of == "weights" else f"the {of}"
         about = (
             f"The strongest features of {len(explained)} factors of {whose}, after varimax; "
             f"they explain {shares} of the variance"
         )
         svg = loadings(strongest, explained, about)
         figures.append({"whose": whose, "svg": svg, "shares": shares, **facts[of]})
-    return {"figures": figures}
+    return {"figures": figures, "apart": len(facts.get("kinds", ())) > 1}
 
 
 def _draw_segments(folder: Path, one: Row, found: list[Row]) -> Row:
@@ -302,7 +305,8 @@ def _places(rows: Iterable[Row]) -> Any:
 def _draw_cka(folder: Path, one: Row, found: list[Row]) -> Row:
     from antiphon.drawings import heat_map
 
-    figures = []
+    figures: list[Row] = []
+    chance = one["parts"]["cka"]["facts"].get("chance")
     for name, matrix in one["results"]["cka"].items():
         values = np.array(matrix, np.float64)
         rows, columns = ([str(n) for n in range(count)] for count in values.shape)
@@ -312,7 +316,8 @@ def _draw_cka(folder: Path, one: Row, found: list[Row]) -> Row:
         axes = ("layer", "layer" if name == "itself" else f"layer, {name}")
         svg = heat_map(values, rows, columns, about, 1.0, written=len(columns) <= 13, names=axes)
         figures.append({"title": title, "svg": svg})
-    return {"figures": figures}
+    known = chance is not None and None not in (chance[0], chance[-1])
+    return {"figures": figures, "chance": chance if known else None}
 
 
 def _in_words(values: Any) -> str:

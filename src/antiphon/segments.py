@@ -34,6 +34,7 @@ from antiphon.windows import Vectors, by_track, decoded_windows, pick_device, ve
 _FORMAT = 1
 _SAVED_EVERY = 60.0  # seconds; a killed embedding loses at most this much work
 _BLOCK = 65_536  # rows that are copied at once
+_NAMED = 3  # files that can't be read
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def segments(
     kept = [(track, store.rows[stamp]) for track, stamp in there]
     counts = [row["count"] for _, row in kept]
     if progress and skipped:
-        say(f"{len(skipped)} files of {dataset.name} can't be read, and are left out", "yellow")
+        _say_skipped(dataset.name, skipped)
     return Segments(
         name=dataset.name,
         tracks=tuple(track for track, _ in kept),
@@ -148,6 +149,16 @@ def segments(
         stamps=tuple(stamp for _, stamp in there),
         about=store.about,
     )
+
+
+def _say_skipped(name: str, skipped: Mapping[str, str]) -> None:
+    files = "1 file" if len(skipped) == 1 else f"{len(skipped)} files"
+    verb = "is" if len(skipped) == 1 else "are"
+    say(f"{files} of {name} can't be read, and {verb} left out:", "yellow")
+    for path, why in list(skipped.items())[:_NAMED]:
+        say(f"  {path}: {why}", "yellow")
+    if len(skipped) > _NAMED:
+        say(f"  and {len(skipped) - _NAMED} more", "yellow")
 
 
 def _embed_missing(

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from antiphon.datasets import Dataset
+from antiphon import audio
+from antiphon.datasets import Dataset, Track
 from antiphon.examples import Ear, Example
 from antiphon.files import check_writable, printable, write_atomically
 from antiphon.index import Index, Vectors, unit
@@ -85,9 +86,10 @@ class Answer:
                 entries.append(Entry(track.path, seconds, f"{title} @ {_clock(start)}", start))
                 continue
             last = found.bounds[number + 1] - 1
-            seconds = float(found.start[last] + found.seconds[last]) - track.start
+            heard = float(found.start[last] + found.seconds[last]) - track.start
             part = track.start > 0 or track.seconds is not None
-            entries.append(Entry(track.path, seconds, title, track.start if part else None))
+            place = track.start if part else None
+            entries.append(Entry(track.path, _length(track, heard), title, place))
         return playlist(entries, folder)
 
 
@@ -216,8 +218,8 @@ def _print(answer: Answer) -> None:
         table.add_column("labels")
     for row in answer.rows:
         cells = (str(row["rank"]), f"{row['similarity']:.3f}", _clock(row["start"]))
-        labels = [Text(", ".join(row["labels"]))] if len(table.columns) > 4 else []
-        table.add_row(*cells, Text(row["path"]), *labels)
+        labels = [Text(_one_line(", ".join(row["labels"])))] if len(table.columns) > 4 else []
+        table.add_row(*cells, Text(_one_line(row["path"])), *labels)
     console.print(table, highlight=False)
 
 
@@ -267,6 +269,21 @@ def neighbours(
         if count >= len(found) or (len(nearest) == top and nearest[-1][1] >= reached):
             return nearest
         count *= 4
+
+
+def _length(track: Track, heard: float) -> float:
+    """How long a track plays; windows end before it does. What was heard, if it can't be known."""
+    if track.seconds is not None:
+        return track.seconds
+    try:
+        return max(heard, audio.info(track.path).seconds - track.start)
+    except audio.AudioError:
+        return heard
+
+
+def _one_line(text: str) -> str:
+    """A name that holds line breaks, on one line of the table."""
+    return " ".join(text.splitlines())
 
 
 def _clock(seconds: float) -> str:

@@ -35,7 +35,7 @@ PartName = Literal[
     "filters", "activations", "occurrence", "factors", "segments", "tracks", "cka", "saliency"
 ]
 
-_FORMAT = 1
+_FORMAT = 2
 _PACKAGES = ("torch", "numpy", "scikit-learn", "scipy", "umap-learn")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from antiphon.datasets import Dataset, Track
 from antiphon.encoders import Encoder, random_init
 from antiphon.files import printable
+from antiphon.interpret.cka import cka_matrix
 from antiphon.interpret.occurrence import Occurrence, occurrence
 from antiphon.runs import Run
 from antiphon.segments import Segments
-from antiphon.windows import Vectors, Window, decoded_windows, vectors
+from antiphon.windows import Vectors, Window, by_track, decoded_windows, vectors
 
 UNTRAINED_MOST = 20_000
 """The most segments that are embedded anew by the untrained encoder, for its silhouettes."""
@@ -26,6 +27,7 @@ _TRACKS, _EACH = 100, 10  # whose sound layers are compared on
 _SHARE, _FEWEST_TOP = 10, 5  # of the labelled tracks are a feature's favourites
 
 Sounds = dict[tuple[int, int], NDArray[np.float32]]
+Advance = Callable[..., None]
 
 
 class Material:
@@ -45,12 +47,25 @@ class Material:
         self.run, self.dataset, self.found = run, dataset, found
         self.device, self.seed = device, seed
         self.encoder = run.encoder().to(device)
+        self._untrained: Vectors | None = None
 
     @cached_property
     def untrained(self) -> Encoder:
         """The same architecture with fresh weights: the random-init of every probe."""
         twin = random_init(self.encoder, self.run.config.get("seed", 0))
         return twin.eval().requires_grad_(False).to(self.device)
+
+    @property
+    def kinds(self) -> dict[str, slice]:
+        """The features that are of one kind: all, or means over time, and what stands beside them.
+
+        Deviations, or maxima, are correlated among themselves as means are not.
+        """
+        if self.encoder.pooling == "mean":
+            return {"features": slice(None)}
+        beside = "deviations" if self.encoder.pooling == "mean+std" else "maxima"
+        half = self.encoder.embedding_dim // 2
+        return {"means": slice(half), beside: slice(half, None)}
 
     @cached_property
     def digest(self) -> str:
@@ -97,19 +112,27 @@ class Material:
         h = self.found.vectors if h is None else h
         return occurrence(h, self.found.track, self.tags, top, per_track, self.seed)
 
-    @cached_property
-    def vectors_untrained(self) -> Vectors | None:
-        """What the untrained encoder makes of all segments; None if those are too many."""
+    def vectors_untrained(self, advance: Advance) -> Vectors | None:
+        """What the untrained encoder makes of all segments; None if those are too many.
+
+        Args:
+            advance: of the part that asks first; it says how far the embedding is.
+        """
         if len(self.found) > UNTRAINED_MOST:
             return None
-        failed: dict[int, str] = {}
-        tracks = self.found.tracks
-        source: Iterable[Window] = decoded_windows(
-            tracks, range(len(tracks)), self.encoder.sample_rate, self.encoder.window, failed
-        )
-        rows = [row.vector for row in vectors(self.untrained, source)]
-        _refuse(failed, tracks)
-        return np.stack(rows)
+        if self._untrained is None:
+            failed: dict[int, str] = {}
+            tracks = self.found.tracks
+            source: Iterable[Window] = decoded_windows(
+                tracks, range(len(tracks)), self.encoder.sample_rate, self.encoder.window, failed
+            )
+            rows = []
+            for number, of in by_track(vectors(self.untrained, source)):
+                rows += [row.vector for row in of]
+                advance(0, f"untrained encoder, track {number + 1} of {len(tracks)}")
+            _refuse(failed, tracks)
+            self._untrained = np.stack(rows)
+        return self._untrained
 
     def sounds_of(self, rows: Sequence[int]) -> dict[int, NDArray[np.float32]]:
         """The samples of some segments, by their rows: ``{row: (T,)}``."""
@@ -120,6 +143,23 @@ class Material:
             wanted.setdefault(track, set()).add(place)
         heard = sounds(self.found.tracks, wanted, self.encoder.sample_rate, self.encoder.window)
         return {places[key]: samples for key, samples in heard.items()}
+
+    def chance(
+        self, untrained: Sequence[NDArray[np.float64]], heard: Sequence[NDArray[np.float32]]
+    ) -> list[float | None]:
+        """How alike layers of two untrained encoders are, of this seed and of the next.
+
+        Args:
+            untrained: the untrained encoder's layers over some sounds, ``[(n, D_l), ...]``.
+            heard: those sounds.
+
+        Returns:
+            CKA of each layer with its like; None where one gives the same for all sounds.
+        """
+        again = random_init(self.encoder, self.run.config.get("seed", 0) + 1)
+        layers = layer_means(again.eval().to(self.device), heard, self.device)
+        found = np.diag(cka_matrix(untrained, layers))
+        return [float(value) if np.isfinite(value) else None for value in found]
 
     def drawn(self, seconds: float) -> dict[int, set[int]]:
         """Excerpts of so many seconds for comparing layers: at most 10 of each of 100 tracks.

@@ -19,7 +19,7 @@ from antiphon.interpret.filters import FilterSpectra, convolutions, filter_spect
 from antiphon.interpret.occurrence import Occurrence
 from antiphon.interpret.projection import Grouped, Silhouette, by_track, silhouette, tracks_plane
 from antiphon.interpret.saliency import activation, saliency
-from antiphon.look._material import Material, layer_means, sounds
+from antiphon.look._material import Advance, Material, layer_means, sounds
 from antiphon.runs import Run
 from antiphon.windows import Vectors
 
@@ -49,9 +49,6 @@ class Made:
     table: pa.Table
     facts: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-
-
-Advance = Callable[..., None]
 
 
 class Part(NamedTuple):
@@ -142,8 +139,8 @@ def tags(material: Material, settings: Settings, advance: Advance) -> Made:
         "significant": _significant(found),
         "untrained": None,
     }
-    advance(1)
-    if found.q is not None and (other := material.vectors_untrained) is not None:
+    advance(1, "this encoder")
+    if found.q is not None and (other := material.vectors_untrained(advance)) is not None:
         same = material.occurrence(settings["top"], settings["per_track"], other)
         facts["untrained"] = _significant(same)
     remarks = []
@@ -154,7 +151,7 @@ def tags(material: Material, settings: Settings, advance: Advance) -> Made:
         )
     if lots := int((found.top.by_lot >= picked).sum()):
         remarks.append(f"the top of {lots} features is by lot: they have one value nearly always")
-    advance(1)
+    advance(1, "untrained encoder")
     return Made(pa.table(table), facts, remarks)
 
 
@@ -163,22 +160,32 @@ def _significant(found: Occurrence) -> int | None:
 
 
 def turned(material: Material, settings: Settings, advance: Advance) -> Made:
-    """Factors of the features, and of the weights of the run's kept probe."""
-    made = {"features": factors(material.found.vectors, settings["factors"], seed=material.seed)}
+    """Factors of the features, each kind by itself, and of the weights of the run's kept probe.
+
+    Means and deviations over time go together among their kind whatever the music is: factors of
+    both tell the two kinds apart.
+    """
+    made, first, h = {}, {}, material.found.vectors
+    for kind, of in material.kinds.items():
+        first[kind] = of.start or 0
+        made[kind] = factors(h[:, of], settings["factors"], seed=material.seed)
     advance(1, "features")
     remarks, why = [], None
     try:
-        weights, of = _weights(material)
+        weights, whose = _weights(material)
         made["weights"] = weight_factors(weights, settings["factors"], seed=material.seed)
     except (FileNotFoundError, ValueError) as error:
-        why, of = str(error), ""
+        why, whose = str(error), ""
     columns: dict[str, list[Any]] = {}
-    facts: dict[str, Any] = {"weights_left_out": why, "probe": of}
+    facts: dict[str, Any] = {
+        "kinds": list(material.kinds), "weights_left_out": why, "probe": whose,
+    }  # fmt: skip
     for name, found in made.items():
-        _append(columns, _factor_rows(name, found))
+        _append(columns, _factor_rows(name, found, first.get(name, 0)))
         facts[name] = {
             "explained": found.explained.tolist(), "rows": found.rows, "warning": found.warning,
-            "converged": found.converged, "left_out": found.left_out.tolist(),
+            "converged": found.converged,
+            "left_out": (found.left_out + first.get(name, 0)).tolist(),
         }  # fmt: skip
         if found.warning:
             remarks.append(f"factors of {name}: {found.warning}")
@@ -197,7 +204,7 @@ def _weights(material: Material) -> tuple[NDArray[np.float64], str]:
     return probe.weights[0], f"{about['probe']} probe of {about['dataset']}"
 
 
-def _factor_rows(name: str, found: Factors) -> dict[str, list[Any]]:
+def _factor_rows(name: str, found: Factors, first: int) -> dict[str, list[Any]]:
     features, count = found.loadings.shape
     place = np.full((features, count), -1)
     for factor, strongest in enumerate(found.strongest):
@@ -205,7 +212,7 @@ def _factor_rows(name: str, found: Factors) -> dict[str, list[Any]]:
     return {
         "of": [name] * (features * count),
         "factor": np.tile(np.arange(count), features).tolist(),
-        "feature": np.repeat(np.arange(features), count).tolist(),
+        "feature": np.repeat(first + np.arange(features), count).tolist(),
         "loading": found.loadings.ravel().tolist(),
         "unrotated": found.unrotated.ravel().tolist(),
         "communality": np.repeat(found.communalities, count).tolist(),
@@ -219,7 +226,8 @@ def segments_plane(material: Material, settings: Settings, advance: Advance) -> 
     drawn = by_track(found.vectors, found.track, layout=settings["layout"], seed=material.seed)
     advance(1)
     rows = drawn.plane.rows
-    facts = _plane_facts(drawn, material.vectors_untrained, drawn.groups, rows, material.seed)
+    other = material.vectors_untrained(advance)
+    facts = _plane_facts(drawn, other, drawn.groups, rows, material.seed)
     sizes = np.unique(drawn.groups, return_counts=True)[1]
     facts |= {"tracks": len(sizes), "fewest": int(sizes.min()), "most": int(sizes.max())}
     advance(1)
@@ -239,7 +247,7 @@ def plane_of_tracks(material: Material, settings: Settings, advance: Advance) ->
     layout, seed = settings["layout"], material.seed
     drawn = tracks_plane(found.vectors, found.track, labels, layout, seed)
     advance(1)
-    other = material.vectors_untrained
+    other = material.vectors_untrained(advance)
     if other is not None:
         sums = np.add.reduceat(other.astype(np.float64), found.bounds[:-1])
         other = (sums / np.diff(found.bounds)[:, None]).astype(np.float32)
@@ -287,8 +295,8 @@ def alike(material: Material, settings: Settings, advance: Advance) -> Made:
     keys = sorted(heard)
     if other and second:
         length = round(seconds * second.sample_rate)
-        again = sounds(tracks, wanted, second.sample_rate, length)
-        keys = sorted(heard.keys() & again.keys())
+        theirs = sounds(tracks, wanted, second.sample_rate, length)
+        keys = sorted(heard.keys() & theirs.keys())
     own = layer_means(encoder, [heard[key] for key in keys], material.device)
     advance(1)
     layers = {
@@ -297,13 +305,14 @@ def alike(material: Material, settings: Settings, advance: Advance) -> Made:
             material.untrained, [heard[k] for k in keys], material.device
         ),
     }  # fmt: skip
+    chance = material.chance(layers["untrained"], [heard[key] for key in keys])
     advance(1)
     if other and second:
         name = other.name if other.name not in layers else f"run {other.name}"
-        layers[name] = layer_means(second, [again[key] for key in keys], material.device)
+        layers[name] = layer_means(second, [theirs[key] for key in keys], material.device)
     columns: dict[str, list[Any]] = {}
-    for name, theirs in layers.items():
-        matrix = cka_matrix(own, None if name == "itself" else theirs)
+    for name, means_of in layers.items():
+        matrix = cka_matrix(own, None if name == "itself" else means_of)
         rows, across = np.indices(matrix.shape)
         values = {"layer": rows.ravel(), "other_layer": across.ravel(), "cka": matrix.ravel()}
         _append(columns, {key: of.tolist() for key, of in values.items()})
@@ -311,7 +320,7 @@ def alike(material: Material, settings: Settings, advance: Advance) -> Made:
     advance(1)
     facts = {
         "excerpts": len(keys), "tracks": len({track for track, _ in keys}), "seconds": seconds,
-        "layers": len(own), "against": other.name if other else None,
+        "layers": len(own), "against": other.name if other else None, "chance": chance,
     }  # fmt: skip
     remarks = []
     if len(keys) < 50:

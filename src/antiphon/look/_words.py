@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from antiphon.files import read_json
+from antiphon.look._parts import SURE
 
 _TAGS = 8  # that are named with their surest feature
+_OTHERS = 8  # features beyond chance that are named besides
 
 
 def in_words(folder: Path) -> list[str]:
@@ -61,25 +63,34 @@ def _occurrence(folder: Path, facts: dict[str, Any], about: dict[str, Any]) -> I
         beside = "" if other is None else f"; untrained: {other}"
         yield (
             f"top {facts['top']} of {facts['tracks']} tracks: {facts['significant']} of "
-            f"{facts['cells']} cells beyond chance (q <= 0.05{beside})"
+            f"{facts['cells']} cells beyond chance (*: q <= 0.05{beside})"
         )
         rows.sort(key=lambda row: row["p"])
     best: dict[str, dict[str, Any]] = {}
     for row in rows:
         best.setdefault(row["tag"], row)
-    for tag, row in list(best.items())[:_TAGS]:
-        sure = f", q {row['q']:.2g}" if np.isfinite(row["q"]) else ""
-        yield (
-            f"{tag}: feature {row['feature']}, {row['count']} of {row['of']}, "
-            f"lift {row['lift']:.1f}{sure}"
-        )
+    shown = list(best.values())[:_TAGS]
+    for row in shown:
+        yield _cell(row)
+    others = [row for row in rows if row["q"] <= SURE and row not in shown]
+    for row in others[:_OTHERS]:
+        yield _cell(row)
+    if len(others) > _OTHERS:
+        yield f"and {len(others) - _OTHERS} more beyond chance: see the report"
+
+
+def _cell(row: dict[str, Any]) -> str:
+    """A feature and a tag; a star where that is beyond chance."""
+    sure = f", q {row['q']:.3g}{' *' * (row['q'] <= SURE)}" if np.isfinite(row["q"]) else ""
+    count = f"{row['count']} of {row['of']}"
+    return f"{row['tag']}: feature {row['feature']}, {count}, lift {row['lift']:.1f}{sure}"
 
 
 def _factors(folder: Path, facts: dict[str, Any], about: dict[str, Any]) -> Iterator[str]:
-    for of in ("features", "weights"):
+    for of in (*facts["kinds"], "weights"):
         if of in facts:
             shares = ", ".join(f"{100 * share:.1f}" for share in facts[of]["explained"])
-            whose = of if of == "features" else f"weights of the {facts['probe']}"
+            whose = f"weights of the {facts['probe']}" if of == "weights" else of
             yield f"of {whose}: {shares} % of the variance"
     if facts["weights_left_out"]:
         yield f"of weights: left out: {facts['weights_left_out']}"
@@ -110,6 +121,9 @@ def _cka(folder: Path, facts: dict[str, Any], about: dict[str, Any]) -> Iterator
             yield (
                 f"to {name}: first layers {same[name, 0]:.3f}, last layers {same[name, last]:.3f}"
             )
+    first, end = facts["chance"][0], facts["chance"][-1]
+    if first is not None and end is not None:
+        yield f"two untrained of other seeds: first layers {first:.3f}, last layers {end:.3f}"
 
 
 def _saliency(folder: Path, facts: dict[str, Any], about: dict[str, Any]) -> Iterator[str]:
