@@ -75,27 +75,60 @@ def test_kappas_ends():
         fleiss([[1]])
 
 
-@given(st.integers(0, 1000), st.integers(2, 6), st.integers(0, 3))
-def test_what_is_drawn(seed, half, turn):
+@given(st.integers(0, 1000), st.integers(2, 6), st.integers(0, 8), st.integers(0, 8))
+def test_what_is_drawn(seed, half, shown, heard):
     random = np.random.default_rng(seed)
     tracks = np.repeat(np.arange(30), 4)
-    column = np.round(random.standard_normal(120), 1)
+    column = random.standard_normal(120)
     column[random.integers(0, 120, 5)] = np.nan
-    top, rest = draw(column, tracks, 2 * half, turn)
+    strength = np.array([np.nanmax(column[tracks == t]) for t in range(30)])
+    best = np.argsort(-strength)
+    known = set(best[:shown].tolist())
+    before = set(random.choice(best[shown:], heard, replace=False).tolist())
+    top, rest, ranks = draw(column, tracks, 2 * half, known, before)
     assert len(top) == len(rest) == half
     owners = tracks[top + rest]
     assert len(set(owners)) == 2 * half  # one of a track
+    assert not set(owners) & (known | before)
     assert np.isfinite(column[top + rest]).all()
-    best = sorted(-np.nanmax(column[tracks == t]) for t in range(30))
-    place = turn % (30 // (2 * half)) * half
-    np.testing.assert_allclose(-column[top], best[place : place + half])
-    assert draw(column, tracks, 2 * half, turn) == (top, rest)
-    if turn == 1 and place:
-        assert not set(tracks[draw(column, tracks, 2 * half, 0)[0]]) & set(owners)
+    left = [t for t in best if t not in known | before]
+    np.testing.assert_array_equal(owners[:half], left[:half])
+    np.testing.assert_allclose(column[top], strength[left[:half]])
+    place = best.tolist().index
+    assert ranks == (place(left[0]) + 1, place(left[half - 1]) + 1, 30)
+    assert draw(column, tracks, 2 * half, known, before) == (top, rest, ranks)
+
+
+def test_what_equals_the_strongest_is_none_of_the_others():
+    column, tracks = np.r_[np.ones(7), np.zeros(3)], np.arange(10)
+    _, rest, _ = draw(column, tracks, 6)
+    assert not column[rest].any()
+    with pytest.raises(ValueError, match="nothing to hear"):
+        draw(column, tracks, 8)
+    with pytest.raises(ValueError, match="nothing to hear"):
+        draw(column, tracks, 4, shown=set(range(6)))
+
+
+def test_sounds_are_used_up():
+    """Session after session, no track comes twice, and the tab's are in none: then it is said."""
+    column, tracks = np.random.default_rng(0).standard_normal(80), np.repeat(np.arange(40), 2)
+    shown, heard = set(range(10)), set()
+    for _ in range(3):
+        top, rest, _ = draw(column, tracks, 8, shown, heard)
+        owners = set(tracks[top + rest].tolist())
+        assert len(owners) == 8
+        assert not owners & (shown | heard)
+        heard |= owners
+    why = (
+        r"used up: 8 tracks are needed and 6 are left; the Feature tab shows 10 of 40, .* 24 others"
+    )
+    with pytest.raises(ValueError, match=why):
+        draw(column, tracks, 8, shown, heard)
 
 
 @pytest.mark.parametrize(
-    ("count", "why"), [(5, "even"), (2, "from 4"), (102, "to 100"), (12, "there are 10 tracks")]
+    ("count", "why"),
+    [(5, "even"), (2, "from 4"), (102, "to 100"), (12, "12 tracks are needed and 10 are left")],
 )
 def test_what_cant_be_drawn(count, why):
     with pytest.raises(ValueError, match=why):
@@ -133,9 +166,12 @@ def test_the_first_answer_counts():
     assert agreement([heard("ann", [True]), heard("bob", [True], start=5.0)]) is None
 
 
-def test_who_gives_no_name_is_somebody_new():
-    found = agreement([heard("", [True, False], "s"), heard("", [True, False], "t")])
-    assert found["judges"] == 2
+def test_who_gives_no_name_is_known_by_the_browser():
+    one, two, three = (heard("", [True, False], name) for name in "stu")
+    assert agreement([one, two])["judges"] == 2  # of before browsers had ids
+    same = [{**one, "browser": "x"}, {**two, "browser": "x"}]
+    assert agreement(same) is None
+    assert agreement([*same, {**three, "browser": "y"}])["judges"] == 2
 
 
 @pytest.fixture
@@ -161,8 +197,25 @@ def test_a_session_is_kept(tmp_path, items):
     assert summary(again.all(3)[0])["kappa"] == 1
     assert trials.all(4) == []
     assert Trials(tmp_path, "other weights").all() == []
-    assert trials.turn(3, "tones", 8, "ann") == 1
-    assert trials.turn(3, "tones", 8, "bob") == 0
+    everything = {str(n) for n in range(8)}
+    assert trials.heard(3, "tones", "ann", "x") == everything
+    for other in ((4, "tones", "ann", "x"), (3, "noises", "ann", "x"), (3, "tones", "bob", "x")):
+        assert trials.heard(*other) == set()
+
+
+def test_what_somebody_has_heard(tmp_path, items):
+    trials = Trials(tmp_path, "weights")
+    trials.begin(3, "ann", "tones", items[:2], "x")
+    trials.begin(3, "", "tones", items[2:4], "x")
+    trials.begin(3, "", "tones", items[4:6], "y")
+    heard = {
+        who: "".join(sorted(trials.heard(3, "tones", *who)))
+        for who in (("ann", "x"), ("ann", "y"), ("bob", "x"), ("", "x"), ("", "y"), ("", "z"))
+    }
+    assert heard == {
+        ("ann", "x"): "0123", ("ann", "y"): "0145", ("bob", "x"): "23",
+        ("", "x"): "0123", ("", "y"): "45", ("", "z"): "",
+    }  # fmt: skip
 
 
 def test_the_order_is_shuffled(tmp_path, items):

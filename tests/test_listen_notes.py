@@ -140,6 +140,14 @@ def test_a_page_of_notes(told):
     assert "Nothing" in as_markdown("run", [])
 
 
+def test_a_line_break_in_a_title_breaks_no_line(told):
+    told[0]["top"][0]["rows"][0]["title"] = "one\r\ntwo"
+    told[0]["top"][0]["tags"][0]["label"] = "rock\nroll"
+    (row,) = csv.DictReader(io.StringIO(as_csv(told)))
+    assert row["top_segments"] == "one two @ 1.2 s"
+    assert row["top_tags"] == "rock roll (2)"
+
+
 def test_a_table_of_notes(told):
     told.append({"feature": 5, "notes": [], "top": [], "blind": []})
     rows = list(csv.DictReader(io.StringIO(as_csv(told))))

@@ -26,9 +26,11 @@ from antiphon import audio
 from antiphon.encoders.melpatch import MelPatch
 from antiphon.evaluate import probe
 from antiphon.interpret import projection
+from antiphon.interpret.occurrence import occurrence
 from antiphon.interpret.saliency import saliency
-from antiphon.listen import server
+from antiphon.listen import features, server
 from antiphon.listen.blind import fleiss
+from antiphon.listen.features import Labels, Use
 from antiphon.listen.room import prepare
 from antiphon.listen.server import make_app
 from antiphon.methods.clmr import CLMR
@@ -114,6 +116,7 @@ def test_what_the_room_is(client, run):
     assert found["tags_about"].startswith(
         "logistic probe of 2 classes, fitted to 10 tracks of tone"
     )
+    assert "splits" not in found["tags_about"]
 
 
 def test_rows(client, room):
@@ -181,15 +184,52 @@ def test_top_segments_in_both_collections(client, room):
     assert client.get("/api/top?feature=32").status_code == 400
 
 
-def test_a_tag_that_a_feature_has_learned(client, room):
+def test_a_tag_that_a_feature_has_learned(client, room, tmp_path):
     """Where a feature is put up in the tracks with a drone, its tag is found."""
     source = room.sources["a"]
     drone = np.array([track.labels == ("drone",) for track in source.found.tracks])
     source.columns[5] += 100 * drone[source.found.track]
+    room.use["a"] = Use(source, tmp_path / "counted")
     (tag,) = client.get("/api/top?feature=5").json()[0]["tags"]
     assert (tag["label"], tag["count"], tag["of"]) == ("drone", 5, 5)
     assert tag["lift"] == pytest.approx(17 / 8)
-    assert tag["q"] < 0.05
+    y = np.stack([drone, ~drone], 1)
+    true = occurrence(source.columns.T, source.found.track, y, 5)
+    assert true.p[5, 0] < 0.05
+    assert tag["q"] == pytest.approx(true.q[5, 0])  # over all features and labels
+
+
+def test_labels_are_counted_once_for_all_features(room, tmp_path, monkeypatch):
+    source = room.sources["a"]
+    first = Labels(source, tmp_path)
+    assert not first.pending
+    monkeypatch.setattr(features, "occurrence", None)
+    kept = Labels(source, tmp_path)
+    assert (kept.failed, kept.pending) == ("", False)
+    assert [kept.of(n) for n in range(32)] == [first.of(n) for n in range(32)]
+    assert any(first.of(n) for n in range(32))
+    assert "not callable" in Labels(source, tmp_path / "elsewhere").failed
+
+
+def test_a_large_collection_is_counted_in_the_background(client, room, tmp_path, monkeypatch):
+    go = threading.Event()
+
+    def slow(*arguments):
+        assert go.wait(30)
+        return occurrence(*arguments)
+
+    wanted = client.get("/api/top?feature=3").json()[0]["tags"]
+    monkeypatch.setattr(features, "occurrence", slow)
+    room.use["a"].labels = Labels(room.sources["a"], tmp_path, at_once=0)
+    told = client.get("/api/top?feature=3").json()[0]
+    assert (told["tags"], told["tags_pending"]) == ([], True)
+    client.put("/api/notes/3", json={"text": "drums", "by": "ann"}, headers=WRITE)
+    assert "Their tags: being counted" in client.get("/api/notes.md").text
+    go.set()
+    told = waited(
+        lambda: client.get("/api/top?feature=3").json()[0], lambda found: not found["tags_pending"]
+    )
+    assert (told["tags"], told["tags_failed"]) == (wanted, "")
 
 
 def test_a_feature_and_its_spectrum(client, room):
@@ -206,6 +246,9 @@ def test_a_feature_and_its_spectrum(client, room):
     )
     frequencies, power = answer["filter"]["frequencies"], answer["filter"]["power"]
     assert len(frequencies) == len(power) == 256
+    untrained = answer["filter"]["untrained"]
+    assert (len(untrained), max(untrained)) == (256, 1)
+    assert untrained != power
     assert max(power) == 1
     assert 3900 < frequencies[-1] < 4000
     assert client.get("/api/feature/32").status_code == 400
@@ -395,8 +438,8 @@ def test_notes_and_marks(client, run, trained):
     assert client.put("/api/notes/3", content=large, headers=WRITE).status_code == 413
 
 
-def begin(client, by, count=8):
-    body = {"feature": 3, "by": by, "source": "a", "count": count}
+def begin(client, by, count=6, browser=""):
+    body = {"feature": 3, "by": by, "source": "a", "count": count, "browser": browser}
     return client.post("/api/blind", json=body, headers=WRITE)
 
 
@@ -405,11 +448,11 @@ def test_a_blind_session_tells_nothing(client, room):
     session = answer.json()["session"]
     assert answer.json() == {
         "session": session, "feature": 3,
-        "items": [{"item": n, "audio": f"/audio/blind/{session}/{n}"} for n in range(8)],
+        "items": [{"item": n, "audio": f"/audio/blind/{session}/{n}"} for n in range(6)],
     }  # fmt: skip
     kept = room.trials.read(session)
     lengths, stamps = set(), set()
-    for n in range(8):
+    for n in range(6):
         sound = client.get(f"/audio/blind/{session}/{n}")
         lengths.add(sound.headers["content-length"])
         stamps.add(sound.headers["etag"])
@@ -425,7 +468,7 @@ def test_a_blind_session_tells_nothing(client, room):
         np.testing.assert_allclose(samples, own, atol=1e-4)
     assert len(lengths) == 1
     assert client.get("/api/blind?feature=3").json() == {"sessions": [], "agreement": None}
-    assert client.get(f"/audio/blind/{session}/8").status_code == 404
+    assert client.get(f"/audio/blind/{session}/6").status_code == 404
     assert client.get(f"/audio/blind/{session}/-1").status_code == 404
     assert client.get("/audio/blind/nosuchsession/0").status_code == 404
 
@@ -441,22 +484,47 @@ def test_judging(client, room):
         found = client.post(
             f"/api/blind/{session}", json={"answers": answers}, headers=WRITE
         ).json()
-        assert (found["right"], found["of"]) == (8 - wrong, 8)
+        assert (found["right"], found["of"]) == (6 - wrong, 6)
         assert [item["top"] for item in found["items"]] == [item["top"] for item in items]
         assert found["items"][0]["row"]["title"]
         sessions[by] = dict(zip([(i["track"], i["start"]) for i in items], answers, strict=True))
-    assert found["p"] == pytest.approx(4 / 56)  # of 3 or 5 yeses
+    assert found["p"] == pytest.approx(1 / 5)  # of 2 or 4 yeses
     again = client.post(f"/api/blind/{session}", json={"answers": answers}, headers=WRITE)
     assert again.status_code == 409
     told = client.get("/api/blind?feature=3").json()
     assert [s["by"] for s in told["sessions"]] == ["ann", "bob"]
     assert told["agreement"]["kind"] == "Cohen"
-    assert told["agreement"]["items"] == 8  # they heard the same ones
-    assert 0.7 < told["agreement"]["kappa"] < 0.8
+    assert told["agreement"]["items"] == 6  # they heard the same ones
+    assert told["agreement"]["kappa"] == pytest.approx(2 / 3)
     assert sessions["ann"].keys() == sessions["bob"].keys()
-    other = room.trials.read(begin(client, "ann").json()["session"])
-    assert {(i["track"], i["start"]) for i in other["items"]} != sessions["ann"].keys()
+    answer = begin(client, "ann", 4)
+    assert answer.status_code == 400
+    assert "used up: 4 tracks are needed and 1 are left" in answer.json()["error"]
+    assert found["ranks"] == [11, 13, 17]
     assert fleiss([[True, True]]) is None
+
+
+def tracks_of(room, answer):
+    return {item["track"] for item in room.trials.read(answer.json()["session"])["items"]}
+
+
+def test_nothing_that_the_feature_tab_shows_is_judged(client, room):
+    shown = set()
+    for words in ("&per_track=1", ""):  # "each track once", and not
+        rows = client.get(f"/api/top?feature=3&count=10{words}").json()[0]["rows"]
+        shown |= {row["title"] for row in rows}
+    assert len(shown) == 10
+    assert not tracks_of(room, begin(client, "ann")) & shown
+
+
+def test_nobody_hears_a_sound_twice(client, room):
+    first = tracks_of(room, begin(client, "", 4, "x"))
+    for by in ("", "ann"):  # the same browser, with a name or without
+        assert begin(client, by, 4, "x").status_code == 400
+    assert tracks_of(room, begin(client, "", 4, "y")) == first  # somebody else's first session
+    assert tracks_of(room, begin(client, "", 4)) == first  # nor who sends no id
+    assert begin(client, "", 4).status_code == 400
+    assert begin(client, "ann", 4, 5).status_code == 400
 
 
 def test_silly_trials(client):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from conftest import tone_mixture
 from rooms import collection, made_up, tracks
 from starlette.testclient import TestClient
 
+from antiphon import audio
 from antiphon.audio import AudioError
 from antiphon.encoders.melpatch import MelPatch
 from antiphon.listen import uploads as module
@@ -107,7 +109,7 @@ def nan():
     ("content", "name", "why"),
     [
         (b"", "a.wav", "the file is empty"),
-        (b"\0" * 5000, "a.mp3", "not readable as sound"),
+        (b"\0" * 5000, "a.mp3", "Invalid data"),
         (b"<html>" * 100, "a.wav", "it begins with text"),
         (wav(tone_mixture(1))[:30], "a.wav", "sound"),
         (wav(np.zeros(0, np.float32)), "a.wav", "no sound in it"),
@@ -119,7 +121,8 @@ def nan():
 def test_what_is_no_music(client, room, content, name, why):
     answer = drop(client, content, name)
     assert answer.status_code == 422
-    assert answer.json()["error"].startswith("this can't be read as sound: ")
+    assert answer.json()["error"].startswith(f"{name} can't be read as sound: ")
+    assert "not readable" not in answer.json()["error"]  # once is enough
     assert why in answer.json()["error"]
     assert str(room.folder) not in answer.text
     assert list(room.uploads.folder.iterdir()) == []  # nothing is kept
@@ -148,6 +151,17 @@ def test_only_the_last_ones_are_kept(client, room):
     there = [client.get(f"/audio/drop/{upload}").status_code for upload in made]
     assert there == [404, 404, 200, 200, 200]
     assert len(list(room.uploads.folder.iterdir())) == 9
+
+
+def test_all_of_them_have_a_bound_in_bytes(client, room):
+    content = wav(tone_mixture(1)[:9000])
+    room.uploads.most = 3 * len(content)  # of two, with their vectors
+    made = [drop(client, content).json()["upload"] for _ in range(4)]
+    assert [client.get(f"/audio/drop/{one}").status_code for one in made] == [404, 404, 200, 200]
+    room.uploads.most = 1
+    last = drop(client, content).json()["upload"]
+    assert client.get(f"/audio/drop/{last}").status_code == 200
+    assert len(list(room.uploads.folder.iterdir())) == 3
 
 
 @pytest.mark.parametrize(
@@ -190,3 +204,42 @@ def test_a_long_file_is_heard_in_part(client, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_PATIENCE", -1.0)
     with pytest.raises(AudioError, match="takes more"):
         list(windows(path, 8000, 8000))
+
+
+def test_only_the_decoders_time_counts(tmp_path, monkeypatch):
+    path = tmp_path / "song.wav"
+    soundfile.write(path, tone_mixture(1, seconds=40), 8000)
+    monkeypatch.setattr(module, "_PATIENCE", 1.0)
+    heard = 0
+    for heard, _ in enumerate(windows(path, 8000, 8000), 1):
+        if heard in (1, 2, 3):
+            time.sleep(0.5)  # an encoder that is slow
+    assert heard == 40
+    true = audio.stream
+
+    def slow(*arguments):
+        for block in true(*arguments):
+            time.sleep(0.6)
+            yield block
+
+    monkeypatch.setattr(audio, "stream", slow)
+    monkeypatch.setattr(module, "_PATIENCE", 0.5)
+    with pytest.raises(AudioError, match=r"decoding takes more than 0\.5 s"):
+        list(windows(path, 8000, 8000))
+
+
+def test_a_file_is_decoded_once(client, monkeypatch):
+    true, calls = audio.stream, []
+    monkeypatch.setattr(audio, "stream", lambda *a: calls.append(a) or true(*a))
+    answer = drop(client, wav(tone_mixture(1))).json()
+    assert len(calls) == 1
+    assert len(answer["wave"]["peaks"]) == 800
+    assert answer["wave"]["seconds"] == 8.0
+
+
+def test_what_is_cut_off_is_told(client, monkeypatch):
+    for longest, cut in ((8.0, False), (3.0, True)):
+        monkeypatch.setattr(module, "LONGEST", longest)
+        monkeypatch.setattr("antiphon.listen.room.LONGEST", longest)
+        answer = drop(client, wav(tone_mixture(1))).json()
+        assert (answer["seconds"], answer["truncated"]) == (longest, cut)

@@ -382,7 +382,104 @@ def test_blind_listening_tells_nothing_and_then_all(visit, size):
     right = sum((said == "yes") == true for said, true in zip(answers, truth, strict=True))
     assert (sum(truth), answers) == (3, ["yes"] + ["no"] * 5)
     expect(result.get_by_role("heading")).to_have_text(f"{right} of 6 right")
+    expect(result).to_contain_text("tracks 11 to 13 of 16")
     expect(page.locator("#blind-before")).to_contain_text(f"Judge {size[0]}")
+    page.get_by_role("button", name="Begin").click()
+    expect(page.get_by_role("alert")).to_contain_text("used up: 6 tracks are needed and 0 are left")
+    assert "400" in visit.errors.pop()
+    assert not visit.errors
+
+
+def test_what_the_feature_tab_shows_is_not_judged(visit):
+    page = visit("#feature?feature=3")
+    shown = set()
+    for once in (True, False):
+        page.get_by_label("each track once").set_checked(once)
+        page.wait_for_load_state("networkidle")
+        top = page.locator("section[aria-labelledby=top-a] li .title")
+        expect(top).to_have_count(10)
+        shown |= set(top.all_inner_texts())
+    assert len(shown) == 10
+    page.get_by_role("link", name="Blind").click()
+    page.get_by_label("Sounds", exact=True).select_option("6")
+    page.get_by_role("button", name="Begin").click()
+    noes = page.locator(".judge input[value=false]")
+    expect(noes).to_have_count(6)
+    for choice in noes.all():
+        choice.check()
+    page.get_by_role("button", name="Show how I did").click()
+    judged = page.locator("#blind-result tbody th")
+    expect(judged).to_have_count(6)
+    heard = {words[: len("Tone 00")] for words in judged.all_inner_texts()}
+    assert len(heard | shown) == 16
+    page.reload()
+    page.get_by_label("Sounds", exact=True).select_option("6")
+    page.get_by_role("button", name="Begin").click()  # without a name, the browser is known
+    expect(page.get_by_role("alert")).to_contain_text("used up")
+    assert "400" in visit.errors.pop()
+
+
+def labelled(page, **more):
+    """Answer with the labels of a real collection."""
+    words = ["obsidianshell", "neoncorridor", "whallon"]
+    tags = [
+        {"label": w, "count": 10, "of": 11, "base": 0.094, "lift": 14.27, "q": q}
+        for w, q in zip(words, (0.0004, 0.0234, 1.0), strict=True)
+    ]
+
+    def answer(route):
+        found = route.fetch().json()
+        for one in found:
+            one |= {"tags": tags, **more}
+        route.fulfill(json=found)
+
+    page.unroute("**/api/top**")
+    page.route("**/api/top**", answer)
+
+
+def test_the_labels_of_a_feature_fit_into_their_card(visit):
+    page = visit("#table")
+    labelled(page)
+    page.get_by_role("link", name="Feature").click()
+    for key in "ab":
+        card = page.locator(f"section[aria-labelledby=top-{key}] .scroll")
+        expect(card.locator("tr.sure")).to_have_count(2)
+        wide, room = card.evaluate("one => [one.scrollWidth, one.clientWidth]")
+        assert wide <= room
+        assert card.locator("caption").bounding_box()["width"] <= room
+
+
+def test_labels_that_are_being_counted(visit):
+    page = visit("#table")
+    labelled(page, tags=[], tags_pending=True)
+    page.get_by_role("link", name="Feature").click()
+    card = page.locator("section[aria-labelledby=top-a]")
+    expect(card).to_contain_text("being counted")
+    labelled(page)
+    expect(card.locator(".enrichment")).to_contain_text("obsidianshell")
+    labelled(page, tags=[], tags_failed="no memory")
+    page.get_by_role("button", name="Next feature").click()
+    expect(card).to_contain_text("could not be counted: no memory")
+
+
+def test_a_spectrum_stands_beside_the_untrained_encoders(visit):
+    page = visit("#feature?feature=3")
+    expect(page.get_by_role("heading", name="A spectrum that moves it")).to_be_visible()
+    expect(page.locator("#filter .curve")).to_have_count(2)
+    line = page.locator("#filter .untrained")
+    assert line.evaluate("a => getComputedStyle(a).strokeDasharray") != "none"
+    expect(page.locator("#filter-card")).to_contain_text("dashed")
+
+
+def test_the_legend_of_the_wave_is_read_on_a_phone(visit):
+    page = visit("#table?feature=3", size=PHONE)
+    rows(page)
+    page.locator("#rows-body button.play").first.click()
+    legend = page.locator("#wave-legend")
+    expect(legend).to_contain_text("gradient")
+    assert legend.evaluate(
+        "a => a.scrollWidth <= a.clientWidth && a.scrollHeight <= a.clientHeight"
+    )
 
 
 @both
@@ -404,6 +501,8 @@ def test_a_file_is_dropped_and_lands(visit, size, tmp_path):
     expect(result).to_contain_text("my song.wav")
     expect(result.locator(".tags li")).to_have_count(2)
     expect(result).to_contain_text("logistic probe of 2 classes")
+    expect(result).to_contain_text("by the probe's share")
+    expect(result).not_to_contain_text("splits")
     expect(result.locator(".heat rect")).to_have_count(2 * 5)
     expect(result.locator(".rows .title").first).to_have_text("Tone 03")
     expect(result.locator(".own path")).to_have_count(2)
@@ -414,15 +513,33 @@ def test_a_file_is_dropped_and_lands(visit, size, tmp_path):
     expect(page.locator("#wave .activation")).to_have_attribute("d", re.compile("^M.+L"))
 
 
+def test_where_a_file_lands_is_not_behind_the_player(visit, tmp_path):
+    """With two tags in 620 pixels, as with five of the demo's in 800."""
+    page = visit("#file", size=(1280, 620))
+    soundfile.write(tmp_path / "song.wav", tone_mixture(3, seconds=5.5), RATE)
+    page.get_by_label("Drop a recording").set_input_files(tmp_path / "song.wav")
+    expect(page.locator("#file-result .sign[role=option]")).to_have_count(16)
+    lands = page.get_by_role("heading", name="Where it lands").bounding_box()["y"]
+    assert page.locator("header").bounding_box()["height"] < lands
+    assert lands + 100 < page.locator("#player").bounding_box()["y"]
+    name = page.locator("#h-own").bounding_box()["y"]
+    assert name > page.locator("header").bounding_box()["height"]
+
+
 def test_a_file_is_chosen_and_a_bad_one_is_told(visit, tmp_path):
     page = visit("#file")
     bad = tmp_path / "bad.mp3"
     bad.write_bytes(b"this is no sound")
-    page.get_by_label("Drop a recording").set_input_files(bad)
-    expect(page.get_by_role("alert")).to_contain_text("can't be read as sound")
     soundfile.write(tmp_path / "good.wav", np.zeros(RATE), RATE)
     page.get_by_label("Drop a recording").set_input_files(tmp_path / "good.wav")
     expect(page.locator("#file-result")).to_contain_text("good.wav")
+    page.get_by_label("Drop a recording").set_input_files(bad)
+    expect(page.get_by_role("alert")).to_contain_text("bad.mp3 can't be read as sound")
+    expect(page.locator("#file-result")).to_be_empty()  # or it would seem to be this one's
+    expect(page.locator("#status")).to_be_empty()
+    page.get_by_label("Drop a recording").set_input_files(tmp_path / "good.wav")
+    expect(page.locator("#file-result")).to_contain_text("good.wav")
+    expect(page.locator("#error")).to_be_hidden()
     assert len(visit.errors) == 1, "the browser tells of the 422, and of nothing else"
     assert "422" in visit.errors.pop()
 
@@ -471,6 +588,9 @@ def test_everything_is_done_by_keys(visit):
     settled(page, "is not marked any more")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.get_by_role("dialog")).to_contain_text(
+        re.compile("arrows.*on the map.*Enter", re.S)
+    )
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     title = page.locator("#now-title").inner_text()

@@ -182,8 +182,13 @@ def show(
     return rows
 
 
-def credentials(about: dict[str, Any]) -> str:
-    """What the probe was fitted to, and how good it was on what it had not seen, in a line."""
+def credentials(about: dict[str, Any], splits: bool = True) -> str:
+    """What the probe was fitted to, and how good it was on what it had not seen, in a line.
+
+    Args:
+        about: of the kept probe.
+        splits: say the hash of the splits, too.
+    """
     text = (
         f"{about['probe']} probe of {len(about['classes'])} "
         f"{'tags' if about['task'] == 'multilabel' else 'classes'}, fitted to {about['tracks']} "
@@ -194,7 +199,7 @@ def credentials(about: dict[str, Any]) -> str:
             text += f"; {score['metric']} {score['value']:.3f} when tested"
             if score["low"] is not None:
                 text += f" [{score['low']:.3f}, {score['high']:.3f}]"
-            text += f", splits {about['splits_hash']}"
+            text += f", splits {about['splits_hash']}" if splits else ""
     return text
 
 

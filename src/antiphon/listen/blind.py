@@ -1,7 +1,8 @@
 """Judging without knowing: can a person hear which segments a feature responds to?
 
-Half of what is played are the feature's top segments, half are drawn from other tracks; the person
-says of each whether it is one of the feature's. Nothing tells which is which but the sound.
+Half of what is played are the feature's strongest tracks, half are drawn from weaker ones; the
+person says of each whether it is one of the feature's. Nothing tells which is which but the sound:
+what the Feature tab shows is not played, nor is what the person has been asked about.
 
 The functions are pure; :class:`Trials` keeps the sessions.
 """
@@ -13,6 +14,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as Container
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,31 +23,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.files import read_json, write_json
-from antiphon.listen.collection import Missing
+from antiphon.listen.collection import Collection, Missing
 from antiphon.listen.notes import checked, now
 
 Session = dict[str, Any]
+
+SHOWN = 10
+"""Segments of a feature that its tab shows, in each of its orders: their tracks aren't played."""
 
 _NAMED = re.compile(r"[A-Za-z0-9_-]{8,40}")
 _MOST = 100  # items of a session
 
 
 def draw(
-    column: NDArray[np.floating], tracks: NDArray[np.integer], count: int, turn: int = 0
-) -> tuple[list[int], list[int]]:
-    """Segments to be judged: the feature's top ones, and as many at random from other tracks.
+    column: NDArray[np.floating],
+    tracks: NDArray[np.integer],
+    count: int,
+    shown: Container[int] = frozenset(),
+    heard: Container[int] = frozenset(),
+) -> tuple[list[int], list[int], tuple[int, int, int]]:
+    """Segments to be judged: the feature's strongest, and as many at random from weaker tracks.
 
     One of a track. The same arguments give the same segments, so that several persons judge the
-    same ones; another turn gives others.
+    same ones first.
 
     Args:
         column: the feature in all segments, ``(n,)``.
         tracks: the number of each segment's track, ``(n,)``.
         count: of both together; even.
-        turn: 0 takes the top tracks, 1 the next ones, and so on.
+        shown: tracks that can be seen beside their value: they are left out.
+        heard: tracks that this person has been asked about: they are, too.
+
+    Returns:
+        The strongest, the others, and the ranks of the first and the last of the strongest among
+        all tracks, and how many those are.
 
     Raises:
-        ValueError: an odd or a silly count, fewer tracks than that, or no values that differ.
+        ValueError: an odd or a silly count, fewer tracks left than that, or no values that differ.
     """
     if count < 4 or count > _MOST or count % 2:
         raise ValueError(f"an even number of segments from 4 to {_MOST} is judged, not {count}")
@@ -53,24 +67,49 @@ def draw(
     order = finite[np.argsort(-column[finite], kind="stable")]
     _, first = np.unique(tracks[order], return_index=True)
     best = order[np.sort(first)]  # the best segment of each track, by its value
-    half = count // 2
-    if len(best) < count:
-        raise ValueError(
-            f"{count} segments of different tracks are needed, and there are {len(best)} tracks"
-        )
-    if column[best[0]] == column[best[-1]]:
+    if not len(best) or column[best[0]] == column[best[-1]]:
         raise ValueError("this feature has the same value in every track: there is nothing to hear")
-    begin = turn % max(1, len(best) // count) * half
-    top = best[begin : begin + half]
-    random = np.random.default_rng([turn, count, half])
-    others = np.setdiff1d(np.unique(tracks[finite]), tracks[top])
-    # What stands above the top ones of a later turn is a top segment too.
-    others = np.setdiff1d(others, tracks[best[:begin]])
+    gone = np.array(sorted({*shown, *heard}), np.int64)
+    ranks = np.flatnonzero(~np.isin(tracks[best], gone))
+    if len(ranks) < count:
+        used = len(np.intersect1d(tracks[best], np.array(sorted({*heard} - {*shown}), np.int64)))
+        why = f"the Feature tab shows {len(best) - len(ranks) - used} of {len(best)}"
+        why += f", and you have judged {used} others" if used else ""
+        raise ValueError(
+            ("the sounds of this feature are used up: " if used else "there are too few sounds: ")
+            + f"{count} tracks are needed and {len(ranks)} are left; {why}"
+        )
+    half = count // 2
+    left = best[ranks]
+    top = left[:half]
+    weaker = left[half:][column[left[half:]] < column[top[-1]]]
+    if len(weaker) < half:
+        raise ValueError(
+            "this feature is as strong in most tracks that are left: there is nothing to hear"
+        )
+    random = np.random.default_rng([count, *sorted({*heard})])
     rest = [
         int(random.choice(finite[tracks[finite] == track]))
-        for track in random.choice(others, half, replace=False)
+        for track in random.choice(np.sort(tracks[weaker]), half, replace=False)
     ]
-    return [int(n) for n in top], rest
+    return [int(n) for n in top], rest, (int(ranks[0]) + 1, int(ranks[half - 1]) + 1, len(best))
+
+
+def items_of(
+    source: Collection, feature: int, top: Sequence[int], rest: Sequence[int]
+) -> list[dict[str, Any]]:
+    """What a session keeps of each segment: ``track, start, seconds, top, row``."""
+    places = [*top, *rest]
+    return [
+        {
+            "track": source.track_of(n).id,
+            "start": float(source.found.start[n]),
+            "seconds": float(source.found.seconds[n]),
+            "top": place < len(top),
+            "row": row,
+        }
+        for place, (n, row) in enumerate(zip(places, source.rows(places, [feature]), strict=True))
+    ]
 
 
 def judged(answers: Sequence[bool], truth: Sequence[bool]) -> dict[str, Any]:
@@ -153,14 +192,14 @@ def agreement(sessions: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
     """Do the judges of a feature agree? Cohen's kappa of two, Fleiss' of more.
 
     Of what somebody has judged twice, the first answer counts: by the second, it isn't blind. Who
-    gave no name is somebody new each time.
+    gave no name is known by the browser.
 
     Returns:
         ``judges, items, kappa, kind`` of the items that two or more have judged, or None.
     """
     heard: dict[tuple[Any, ...], dict[str, bool]] = {}
     for session in sorted(sessions, key=lambda s: (s["answered"], s["begun"])):
-        judge = session["by"] or f"\0{session['session']}"
+        judge = session["by"] or f"\0{session.get('browser') or session['session']}"
         for item, answer in zip(session["items"], session["answers"], strict=True):
             place = (item["data"], item["track"], round(item["start"], 4))
             heard.setdefault(place, {}).setdefault(judge, answer)
@@ -188,15 +227,32 @@ class Trials:
         self.folder, self.model, self._lock = folder / "blind", model, threading.Lock()
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def turn(self, feature: int, data: str, count: int, by: str) -> int:
-        """How many sessions of the kind this person has begun: those who give no name, none."""
-        return sum(
-            bool(by) and (s["data"], s["count"], s["by"]) == (data, count, by)
-            for s in self.all(feature, answered=False)
-        )
+    def heard(self, feature: int, data: str, by: str, browser: str) -> set[str]:
+        """The ids of the tracks that a person has been asked about, answered or not.
+
+        Somebody with a name has heard what that name has, and what this browser has without a
+        name; somebody without one, all that this browser has.
+        """
+
+        def same(session: Session) -> bool:
+            here = session.get("browser", "") == browser
+            return (session["by"] == by or (here and not session["by"])) if by else here
+
+        return {
+            item["track"]
+            for session in self.all(feature, answered=False)
+            if session["data"] == data and same(session)
+            for item in session["items"]
+        }
 
     def begin(
-        self, feature: int, by: Any, data: str, items: Sequence[Mapping[str, Any]]
+        self,
+        feature: int,
+        by: Any,
+        data: str,
+        items: Sequence[Mapping[str, Any]],
+        browser: str = "",
+        ranks: Sequence[int] | None = None,
     ) -> Session:
         """Shuffle the items, and keep them.
 
@@ -205,6 +261,8 @@ class Trials:
             by: who judges.
             data: the collection's name.
             items: of each ``track, start, seconds, top, row``; told to nobody before the answers.
+            browser: a random id of whoever gives no name.
+            ranks: see :func:`draw`; told with the result.
         """
         shuffled = list(items)
         secrets.SystemRandom().shuffle(shuffled)
@@ -212,8 +270,10 @@ class Trials:
             "session": secrets.token_urlsafe(12),
             "feature": feature,
             "by": checked(by, "the judge's name"),
+            "browser": browser,
             "data": data,
             "count": len(items),
+            "ranks": ranks,
             "model": self.model,
             "begun": now("microseconds"),
             "items": [{"data": data, **item} for item in shuffled],

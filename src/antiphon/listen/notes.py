@@ -174,6 +174,8 @@ def as_markdown(run: str, features: Sequence[Mapping[str, Any]]) -> str:
                 f"{_line(t['label'])} {_digits(t['lift'])} times as often (q = {_digits(t['q'])})"
                 for t in top["tags"][:_TAGS]
             )
+            if top.get("tags_pending"):
+                words = "being counted, ask again later"
             lines += ["", f"Their tags: {words}.", ""] if words else [""]
         for result in about["blind"]:
             lines += [
@@ -196,8 +198,8 @@ def as_csv(features: Sequence[Mapping[str, Any]]) -> str:
         rows = [row for top in about["top"] for row in top["rows"]]
         tags = [tag for top in about["top"] for tag in top["tags"][:_TAGS]]
         known = [
-            "; ".join(f"{row['title']} @ {row['start']:.1f} s" for row in rows),
-            "; ".join(f"{tag['label']} ({_digits(tag['lift'])})" for tag in tags),
+            "; ".join(f"{_folded(row['title'])} @ {row['start']:.1f} s" for row in rows),
+            "; ".join(f"{_folded(tag['label'])} ({_digits(tag['lift'])})" for tag in tags),
             "; ".join(f"{r['right']}/{r['of']} p={_digits(r['p'])}" for r in about["blind"]),
         ]
         for note in about["notes"] or [{"text": "", "by": "", "at": ""}]:
@@ -211,10 +213,14 @@ def _cell(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
+def _folded(text: str) -> str:
+    """A text in one line."""
+    return " ".join(text.split())
+
+
 def _line(text: str) -> str:
     """A text in one line, that isn't taken for markup."""
-    plain = " ".join(text.split())
-    return "".join(f"\\{c}" if c in "\\`*_[]<>#|" else c for c in plain)
+    return "".join(f"\\{c}" if c in "\\`*_[]<>#|" else c for c in _folded(text))
 
 
 def _person(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
@@ -60,6 +61,16 @@ def whole(value: Any, what: str) -> int:
     return value
 
 
+def unreadable(name: str, error: AudioError) -> str:
+    """What can't be read, and why, in a sentence without paths.
+
+    >>> unreadable("a.mp3", AudioError("/tmp/x", "not readable as sound (Invalid data)"))
+    "a.mp3 can't be read as sound: Invalid data"
+    """
+    found = re.fullmatch(r"not readable as sound \((.*)\)", error.cause, re.DOTALL)
+    return f"{name} can't be read as sound: {found[1] if found else error.cause}"
+
+
 def tell_errors(app: FastAPI) -> None:
     """Answer each error with its status and ``{"error": a sentence}``."""
 
@@ -96,8 +107,8 @@ def tell_errors(app: FastAPI) -> None:
         return told(410, error)
 
     @app.exception_handler(AudioError)
-    def unreadable(_: Request, error: AudioError) -> JSONResponse:
-        return told(422, f"this can't be read as sound: {error.cause}")
+    def no_sound(_: Request, error: AudioError) -> JSONResponse:
+        return told(422, unreadable("this", error))
 
     @app.exception_handler(Exception)
     def bug(_: Request, error: Exception) -> JSONResponse:

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 from antiphon import audio, saved
 from antiphon.datasets import Track
-from antiphon.encoders import Encoder
+from antiphon.encoders import Encoder, random_init
 from antiphon.files import check_writable
 from antiphon.interpret.projection import Layout, require
 from antiphon.interpret.saliency import saliency
-from antiphon.listen.blind import Session, Trials, draw, summary
+from antiphon.listen.blind import SHOWN, Session, Trials, draw, items_of, summary
 from antiphon.listen.collection import Collection, Kept, Missing, Rows, about, number
 from antiphon.listen.features import Spectra, Use
 from antiphon.listen.notes import Marks, Notes, checked
 from antiphon.listen.places import Places
-from antiphon.listen.sound import Sound, check, peaks, seconds_of
+from antiphon.listen.sound import Outline, Sound, check, peaks, seconds_of
 from antiphon.listen.uploads import LONGEST, Uploads, windows
 from antiphon.runs import Run
 from antiphon.saved import SavedProbe
@@ -62,12 +62,17 @@ class Room:
         self.sound = Sound(self.folder / "cache")
         self.notes = Notes(self.folder, self.hash)
         self.marks = Marks(self.folder, self.sources)
-        self.trials = Trials(self.folder, self.hash)
+        self.trials, self._drawing = Trials(self.folder, self.hash), threading.Lock()
         self.uploads = Uploads(self.folder)
         self.use = {key: Use(source, self.folder) for key, source in self.sources.items()}
         self.maps = {k: Places(source, self.folder, layout) for k, source in self.sources.items()}
-        self.spectra = Spectra(encoder, self.folder, self.hash, self.lock)
+        self.spectra = Spectra(encoder, self._untrained, self.folder, self.hash, self.lock)
         self._waves = Kept[tuple[float, list[list[float]]]](256)
+
+    def _untrained(self) -> Encoder:
+        """The same architecture with fresh weights: the random-init of every probe."""
+        twin = random_init(self.encoder, self.run.config.get("seed", 0))
+        return twin.eval().requires_grad_(False).to(next(self.encoder.parameters()).device)
 
     def source(self, key: str) -> Collection:
         """A collection.
@@ -158,6 +163,8 @@ class Room:
                     "name": source.name,
                     "rows": source.rows(use.top(n, count, per_track), [n], marked=marked),
                     "tags": use.tags(n),
+                    "tags_pending": use.labels.pending,
+                    "tags_failed": use.labels.failed,
                     "mean": number(use.figures.mean[n]),
                     "active": number(use.figures.active[n]),
                 }
@@ -233,7 +240,8 @@ class Room:
         """
         rate, length = self.encoder.sample_rate, self.encoder.window
         starts, found, end = [], [], 0.0
-        source = windows(partial, rate, length)
+        outline = Outline(rate)
+        source = windows(partial, rate, length, outline)
         while some := list(islice(source, _TOGETHER)):
             with self.lock:
                 found += [row.vector for row in vectors(self.encoder, some)]
@@ -242,20 +250,21 @@ class Room:
         h = np.stack(found)
         if not np.isfinite(h).all():
             raise audio.AudioError(partial, "the encoder makes no finite vector of it")
-        seconds, pairs = peaks(Track(name, str(partial), seconds=None), 1000)
+        seconds = outline.seconds
+        # A header may not know the length: then what was cut off counts as the rest of it.
+        truncated = seconds >= LONGEST and not audio.info(partial).seconds <= LONGEST
         about = {"seconds": seconds, "heard": end, "window": length / rate}
         made = self.uploads.keep(partial, name, np.array(starts), h, about)
-        first = self.sources["a"]
         return {
             "upload": made,
             "name": self.uploads.track(made).id,
             "seconds": seconds,
             "place": self.maps["a"].place(h.mean(0)),
             "tags": self._tags(starts, h),
-            "neighbours": self._alike(first, first.nearest(h, 10)),
+            "neighbours": self._alike(self.sources["a"], self.sources["a"].nearest(h, 10)),
             "windows": [round(s, 6) for s in starts],
-            "wave": {"seconds": seconds, "peaks": pairs},
-            "truncated": seconds > LONGEST,
+            "wave": {"seconds": seconds, "peaks": outline.peaks(1000)},
+            "truncated": truncated,
         }
 
     def _tags(self, starts: list[float], h: Vectors) -> dict[str, Any] | None:
@@ -278,28 +287,25 @@ class Room:
         times = [round(float(s) + about["window"] / 2, 6) for s in starts]
         return {"times": times, "values": [number(v) for v in h[:, feature]], "per": "segment"}
 
-    def begin_blind(self, feature: int, key: str, count: int, by: Any) -> Session:
+    def begin_blind(
+        self, feature: int, key: str, count: int, by: Any, browser: Any = ""
+    ) -> Session:
         """Draw segments to be judged blind; the same for each person's first session.
 
         Raises:
-            ValueError: there is no such feature, or too few tracks.
+            ValueError: there is no such feature, or too few tracks are left.
         """
         source = self.source(key)
-        name = checked(by, "the judge's name")
-        turn = self.trials.turn(feature, source.name, count, name)
-        top, rest = draw(source.feature(feature), source.found.track, count, turn)
-        rows = source.rows([*top, *rest], [feature])
-        items = [
-            {
-                "track": source.track_of(n).id,
-                "start": float(source.found.start[n]),
-                "seconds": float(source.found.seconds[n]),
-                "top": place < len(top),
-                "row": row,
-            }
-            for place, (n, row) in enumerate(zip([*top, *rest], rows, strict=True))
-        ]
-        return self.trials.begin(feature, name, source.name, items)
+        name, browser = checked(by, "the judge's name"), checked(browser, "the browser's id")
+        column, owners, use = source.feature(feature), source.found.track, self.use[key]
+        tabled = [n for per_track in (1, None) for n in use.top(feature, SHOWN, per_track)]
+        with self._drawing:  # two pages of one person get no sound twice
+            ids = self.trials.heard(feature, source.name, name, browser)
+            heard = {n for n, track in enumerate(source.found.tracks) if track.id in ids}
+            shown = set(owners[tabled].tolist())
+            top, rest, ranks = draw(column, owners, count, shown, heard)
+            items = items_of(source, feature, top, rest)
+            return self.trials.begin(feature, name, source.name, items, browser, ranks)
 
     def blind_sound(self, session: str, item: int) -> Path:
         """What is heard of one item: as the encoder hears it, so that no rate tells its origin.
@@ -385,7 +391,7 @@ def _probe(run: Run, encoder: Encoder) -> tuple[SavedProbe | None, str | None]:
             "the kept probe is of other windows or of another layer than the segments: "
             "`antiphon probe RUN DATA --save` without --layer and --seconds makes one that fits"
         )
-    return probe, credentials(about)
+    return probe, credentials(about, splits=False)
 
 
 def _class(described: Any) -> str | None:

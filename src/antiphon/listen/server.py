@@ -20,11 +20,12 @@ from fastapi.staticfiles import StaticFiles
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
+from antiphon.audio import AudioError
 from antiphon.interpret.projection import Layout
 from antiphon.listen import blind, notes, uploads
 from antiphon.listen.collection import Asked
 from antiphon.listen.guard import Guard, is_loopback, names_of
-from antiphon.listen.questions import Body, numbers, tell_errors, whole
+from antiphon.listen.questions import Body, numbers, tell_errors, unreadable, whole
 from antiphon.listen.room import Room, prepare
 from antiphon.progress import say
 from antiphon.runs import Run
@@ -182,6 +183,8 @@ def _drops(app: FastAPI, room: Room, largest: int) -> None:
                         raise too_large
                     await file.write(chunk)
             return await run_in_threadpool(room.drop, partial, name)
+        except AudioError as error:
+            raise HTTPException(422, unreadable(uploads.tidy(name), error)) from None
         finally:
             partial.unlink(missing_ok=True)
 
@@ -232,7 +235,8 @@ def _trials(app: FastAPI, room: Room) -> None:
         feature = whole(body.get("feature"), "feature")
         count = whole(body.get("count", 20), "count")
         source = str(body.get("source", "a"))
-        session = room.begin_blind(feature, source, count, body.get("by", ""))
+        by, browser = body.get("by", ""), body.get("browser", "")
+        session = room.begin_blind(feature, source, count, by, browser)
         name = session["session"]
         items = [
             {"item": n, "audio": f"/audio/blind/{name}/{n}"} for n in range(len(session["items"]))
@@ -246,7 +250,7 @@ def _trials(app: FastAPI, room: Room) -> None:
             {"item": n, "row": item["row"], "top": item["top"], "answer": said}
             for n, (item, said) in enumerate(zip(found["items"], found["answers"], strict=True))
         ]
-        return {**found["result"], "items": items}
+        return {**found["result"], "ranks": found.get("ranks"), "items": items}
 
     @app.get("/api/blind")
     def sessions(feature: Feature) -> dict[str, Any]:

@@ -171,20 +171,67 @@ def bounded(
 ) -> Iterator[audio.Samples]:
     """Decode no more than so many seconds of sound, in no more than so many seconds of time.
 
+    Only the time inside the decoder counts: not what is done with a block before the next one.
+
     Raises:
         audio.AudioError: it can't be read, or takes too long.
     """
     if seconds is not None:
         seconds = min(seconds, longest)
+    spent, began = 0.0, time.monotonic()
     rate = rate or audio.info(path).sample_rate
-    left, began = round(longest * rate), time.monotonic()
-    for block in audio.stream(path, rate, start, seconds):
-        if time.monotonic() - began > patience:
+    left, source = round(longest * rate), audio.stream(path, rate, start, seconds)
+    while left > 0:
+        block = next(source, None)
+        spent += time.monotonic() - began
+        if spent > patience:
             raise audio.AudioError(path, f"decoding takes more than {patience:g} s")
+        if block is None:
+            return
         yield block[:left]
         left -= len(block)
-        if left <= 0:
-            return
+        began = time.monotonic()
+
+
+class Outline:
+    """The lowest and highest samples of a sound that comes in blocks.
+
+    Args:
+        rate: of the samples in Hz.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self.rate, self._step, self._total = rate, max(1, rate // 100), 0
+        self._rest = np.zeros(0, np.float32)
+        self._lows: list[NDArray[np.float32]] = []
+        self._highs: list[NDArray[np.float32]] = []
+
+    @property
+    def seconds(self) -> float:
+        """How long it has become."""
+        return self._total / self.rate
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        """What comes next, ``(n,)``."""
+        self._total += len(block)
+        rest = np.concatenate([self._rest, block])
+        whole = len(rest) // self._step * self._step
+        self._keep(rest[:whole].reshape(-1, self._step))
+        self._rest = rest[whole:]
+
+    def _keep(self, pieces: NDArray[np.float32]) -> None:
+        self._lows.append(pieces.min(1))
+        self._highs.append(pieces.max(1))
+
+    def peaks(self, points: int) -> list[list[float]]:
+        """The lowest and highest sample of each of so many stretches; fewer of a short sound."""
+        if len(self._rest):
+            self._keep(self._rest[None])
+            self._rest = self._rest[:0]
+        low, high = np.concatenate(self._lows), np.concatenate(self._highs)
+        edges = np.arange(min(points, len(low))) * len(low) // min(points, len(low))
+        low, high = np.minimum.reduceat(low, edges), np.maximum.reduceat(high, edges)
+        return [[round(float(a), 4), round(float(b), 4)] for a, b in zip(low, high, strict=True)]
 
 
 def peaks(track: Track, points: int) -> tuple[float, list[list[float]]]:
@@ -197,28 +244,12 @@ def peaks(track: Track, points: int) -> tuple[float, list[list[float]]]:
     """
     check(track)
     rate = audio.info(track.path).sample_rate
-    step = max(1, rate // 100)
-    lows: list[NDArray[np.float32]] = []
-    highs: list[NDArray[np.float32]] = []
-    rest, total = np.zeros(0, np.float32), 0
+    outline = Outline(rate)
     for block in bounded(track.path, rate, track.start, track.seconds):
-        total += len(block)
-        rest = np.concatenate([rest, block])
-        whole = len(rest) // step * step
-        pieces = rest[:whole].reshape(-1, step)
-        lows.append(pieces.min(1))
-        highs.append(pieces.max(1))
-        rest = rest[whole:]
-    if len(rest):
-        lows.append(rest[None].min(1))
-        highs.append(rest[None].max(1))
-    if not total:
+        outline.add(block)
+    if not outline.seconds:
         raise audio.AudioError(track.path, "no sound in it")
-    low, high = np.concatenate(lows), np.concatenate(highs)
-    edges = np.arange(min(points, len(low))) * len(low) // min(points, len(low))
-    low, high = np.minimum.reduceat(low, edges), np.maximum.reduceat(high, edges)
-    pairs = [[round(float(a), 4), round(float(b), 4)] for a, b in zip(low, high, strict=True)]
-    return total / rate, pairs
+    return outline.seconds, outline.peaks(points)
 
 
 def seconds_of(track: Track) -> float:

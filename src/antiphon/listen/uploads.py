@@ -18,7 +18,7 @@ from antiphon.datasets import Track
 from antiphon.datasets.folder import EXTENSIONS
 from antiphon.files import read_json, write_json
 from antiphon.listen.collection import Missing
-from antiphon.listen.sound import bounded
+from antiphon.listen.sound import Outline, bounded
 from antiphon.windows import Vectors, Window
 
 LARGEST = 200 * 2**20
@@ -29,6 +29,7 @@ LONGEST = 20 * 60.0
 
 _PATIENCE = 120.0  # seconds that decoding may take
 _KEPT = 20  # files
+_BYTES = 2 * 2**30  # of them all
 _NAMED = re.compile(r"[0-9a-f]{16}")
 
 
@@ -38,10 +39,11 @@ class Uploads:
     Args:
         folder: of the run's room.
         kept: how many; the oldest go first.
+        most: bytes of them all, but for the newest.
     """
 
-    def __init__(self, folder: Path, kept: int = _KEPT) -> None:
-        self.folder, self.kept = folder / "uploads", kept
+    def __init__(self, folder: Path, kept: int = _KEPT, most: int = _BYTES) -> None:
+        self.folder, self.kept, self.most = folder / "uploads", kept, most
         self.folder.mkdir(parents=True, exist_ok=True)
         for old in self.folder.glob("*.partial*"):
             old.unlink(missing_ok=True)
@@ -105,9 +107,15 @@ class Uploads:
         for path in self.folder.glob("*.json"):
             with suppress(FileNotFoundError):
                 there.append((path.stat().st_mtime_ns, path))
-        for _, path in sorted(there)[: -self.kept]:
-            for mine in self.folder.glob(f"{path.stem}*"):
-                mine.unlink(missing_ok=True)
+        total = 0
+        for place, (_, path) in enumerate(sorted(there, reverse=True)):
+            files = list(self.folder.glob(f"{path.stem}*"))
+            for mine in files:
+                with suppress(FileNotFoundError):
+                    total += mine.stat().st_size
+            if place and (place >= self.kept or total > self.most):
+                for mine in files:
+                    mine.unlink(missing_ok=True)
 
 
 def tidy(name: str) -> str:
@@ -122,10 +130,11 @@ def tidy(name: str) -> str:
     return f"{stem}{dot}{ending}" or "unnamed"
 
 
-def windows(path: Path, rate: int, length: int) -> Iterator[Window]:
+def windows(path: Path, rate: int, length: int, outline: Outline | None = None) -> Iterator[Window]:
     """The windows of a file that nobody has looked at, within :data:`LONGEST`.
 
-    A file shorter than a window is repeated until it fills one.
+    A file shorter than a window is repeated until it fills one. The outline is drawn on the way,
+    so that a file is decoded once.
 
     Raises:
         audio.AudioError: it can't be read, holds no sound, or takes too long.
@@ -137,6 +146,8 @@ def windows(path: Path, rate: int, length: int) -> Iterator[Window]:
         raise audio.AudioError(path, "it begins with text")
     buffer, done = np.zeros(0, np.float32), 0
     for block in bounded(str(path), rate, longest=LONGEST, patience=_PATIENCE):
+        if outline:
+            outline.add(block)
         buffer = np.concatenate([buffer, block])
         while len(buffer) >= length:
             yield Window(0, done / rate, length / rate, buffer[:length])

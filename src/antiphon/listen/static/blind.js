@@ -4,7 +4,7 @@
 // open the page shows no label, no value and none of the other views.
 
 import { get, post } from "./api.js";
-import { $, announce, bar, complain, el, percent, person, plural, replace, value, when } from "./dom.js";
+import { $, announce, bar, browserId, complain, count, el, percent, person, plural, replace, value, when } from "./dom.js";
 import { play, stop } from "./player.js";
 import { labelsOf, playButton, span, titleOf } from "./rows.js";
 import { emit, on, set, state } from "./state.js";
@@ -19,7 +19,7 @@ async function begin(event) {
   person.set($("blind-by").value.trim());
   try {
     const found = await post("/api/blind", {
-      feature: Number(state.feature), by: person.get(), source: $("blind-source").value, count: Number($("blind-count").value),
+      feature: Number(state.feature), by: person.get(), browser: browserId(), source: $("blind-source").value, count: Number($("blind-count").value),
     });
     const notes = await get("/api/notes");
     session = { ...found, answers: found.items.map(() => null), notes: notes.filter((one) => one.feature === found.feature) };
@@ -57,7 +57,7 @@ function draw() {
     el("h3", { id: "h-session", tabindex: "-1" }, `Feature ${session.feature}: is it one of its strongest?`),
     session.notes.length
       ? session.notes.map((note) => el("p", {}, `${note.by || "Somebody"} wrote: `, el("q", {}, note.text)))
-      : el("p", { class: "note" }, "There is no note on this feature: hear its top segments and write what it responds to first, or judge by what you remember."),
+      : el("p", { class: "note" }, "There is no note on this feature. Its tab has its top segments, none of which is played here: hear those and write what it responds to first, or judge by what you remember."),
     el("ol", { class: "judge" }, session.items.map((item, n) => one(sounds, n))),
     el("p", { class: "row" },
       el("button", { type: "button", class: "button", id: "blind-done", onclick: finish }, "Show how I did"),
@@ -128,6 +128,8 @@ function result(found) {
       `guessing gets ${percent(found.chance)} right, you ${percent(found.right / found.of)}`,
       low == null ? "" : ` (95 % interval ${percent(low)} to ${percent(high)})`,
       `; p ${found.p < 0.001 ? "< 0.001" : `= ${found.p.toFixed(3)}`}, κ ${value(found.kappa)}.`),
+    found.ranks && el("p", { class: "note" },
+      `The strongest ones were the feature's tracks ${count(found.ranks[0])} to ${count(found.ranks[1])} of ${count(found.ranks[2])}.`),
     el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Each sound of the session" },
       el("table", { class: "small" },
         el("thead", {}, el("tr", {}, el("td", {}, el("span", { class: "unseen" }, "Play")),

@@ -98,3 +98,13 @@ export const person = {
     for (const field of document.querySelectorAll("input[data-person]")) field.value = name;
   },
 };
+
+/** A random name of this browser: so that who gives no name is known again, by nothing else. */
+export function browserId() {
+  let id = localStorage.getItem("antiphon.browser");
+  if (!id) {
+    id = [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+    localStorage.setItem("antiphon.browser", id);
+  }
+  return id;
+}

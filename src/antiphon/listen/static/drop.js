@@ -18,12 +18,15 @@ async function take(file) {
   set({ tab: "file" });
   $("file-busy").textContent = `Listening to ${file.name} …`;
   $("file-busy").hidden = false;
+  $("error").hidden = true; // what was wrong with the file before is none of this one's
+  replace($("file-result"));
   announce(`Listening to ${file.name}.`);
   try {
     const found = await postFile(`/api/drop?name=${encodeURIComponent(file.name)}`, file);
     show(found);
     announce(`${found.name} has landed.`);
   } catch (error) {
+    announce(""); // the alert says it
     complain(error);
   } finally {
     busy = false;
@@ -63,6 +66,7 @@ function show(found) {
       el("section", { class: "card", "aria-labelledby": "h-near" }, el("h3", { id: "h-near" }, "Its neighbours"),
         rowList(found.neighbours, { figure: (row) => row.similarity, of: "Similarity" }))));
   lands(found);
+  $("file-result").scrollIntoView(); // where it lands isn't left behind the player
   emit("rendered");
 }
 
@@ -84,13 +88,13 @@ async function lands(found) {
 function tags({ tags: found, seconds }) {
   const shown = found.top.slice(0, 8);
   return [
-    el("h3", {}, "Its tags"),
+    el("h3", {}, "Its tags, by the probe's share"),
     el("div", { class: "taggram" },
       el("ul", { class: "tags" }, shown.map(({ tag, probability }) =>
         el("li", {}, el("span", {}, tag), el("span", { class: "number" }, percent(probability)), bar(probability)))),
       el("figure", {}, picture(found, shown, seconds),
         el("figcaption", {}, `Over time, 0:00 to ${clock(seconds, 0)}: the stronger the colour, the likelier the tag.`))),
-    room.tags_about && el("p", { class: "note" }, `By a ${room.tags_about}.`),
+    room.tags_about && el("p", { class: "note" }, `How sure the probe is, not how often it is right: it is a ${room.tags_about}.`),
   ];
 }
 

@@ -1,4 +1,4 @@
-// One feature: its top segments in both collections, their labels, its favourite spectrum, notes.
+// One feature: its top segments in both collections, their labels, a spectrum that moves it, notes.
 
 import { get, put } from "./api.js";
 import { $, announce, complain, count, el, percent, person, plural, replace, svg, value, when } from "./dom.js";
@@ -10,6 +10,9 @@ let asked = 0;
 
 const visible = () => state.tab === "feature";
 
+// Blind listening leaves out the tracks that are shown here (blind.py's SHOWN).
+const topOf = (feature) => get("/api/top", { feature, count: 10, per_track: $("once").checked ? 1 : "" });
+
 async function load() {
   if (state.feature === "" || !visible()) return;
   const mine = ++asked;
@@ -17,7 +20,7 @@ async function load() {
   $("feature-title").textContent = `Feature ${feature}`;
   try {
     const [about, top, notes, judged] = await Promise.all([
-      get(`/api/feature/${feature}`), get("/api/top", { feature, count: 10, per_track: $("once").checked ? 1 : "" }),
+      get(`/api/feature/${feature}`), topOf(feature),
       get("/api/notes"), get("/api/blind", { feature }),
     ]);
     if (mine !== asked) return;
@@ -50,27 +53,42 @@ function tops(sources, feature) {
     return el("section", { class: "card", "aria-labelledby": name },
       el("h3", { id: name }, `Top of ${source.name}`, where && el("span", { class: "where" }, where)),
       rowList(source.rows, { figure: (row) => row.features[feature], of: "Value" }),
-      enrichment(source.tags ?? [], source.name));
+      enrichment(source));
   }));
   $("tops").classList.toggle("two", sources.length > 1);
+  if (sources.some((source) => source.tags_pending)) setTimeout(() => counted(feature), 2000);
 }
 
-function enrichment(tags, name) {
-  if (!tags.length) return el("p", { class: "note" }, "No label is commoner here than elsewhere, or there are none.");
+async function counted(feature) {
+  if (feature !== state.feature || !visible()) return;
+  try {
+    const top = await topOf(feature);
+    if (feature === state.feature) tops(top, feature);
+  } catch (error) {
+    complain(error);
+  }
+}
+
+function enrichment({ tags, tags_pending: pending, tags_failed: failed, name }) {
+  const say = (words) => el("p", { class: "note" }, words);
+  if (pending) return say("Labels: being counted, over all features …");
+  if (failed) return say(`The labels could not be counted: ${failed}`);
+  if (!tags.length) return say("No label is commoner here than elsewhere, or there are none.");
   const head = ["Label", "In the top", "Everywhere", "Lift", "q"];
+  const classes = ["", "number", "number spare", "number", "number"];
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Labels of the top of ${name}` },
-    el("table", { class: "small" },
-      el("caption", {}, "Labels of the top segments, beside how common they are"),
-      el("thead", {}, el("tr", {}, head.map((words, n) => el("th", { scope: "col", class: n ? "number" : "" }, words)))),
+    el("table", { class: "small enrichment" },
+      el("caption", {}, "Labels of the top tracks; q is over all labels of all features"),
+      el("thead", {}, el("tr", {}, head.map((words, n) => el("th", { scope: "col", class: classes[n] }, words)))),
       el("tbody", {}, tags.map((tag) => el("tr", { class: tag.q < 0.05 ? "sure" : "" },
         el("th", { scope: "row" }, tag.label),
         el("td", { class: "number" }, `${count(tag.count)} of ${count(tag.of)}`),
-        el("td", { class: "number" }, percent(tag.base)),
+        el("td", { class: "number spare" }, percent(tag.base)),
         el("td", { class: "number" }, `${value(tag.lift)} ×`),
         el("td", { class: "number" }, tag.q == null ? "–" : tag.q < 0.001 ? "< 0.001" : tag.q.toFixed(3)))))));
 }
 
-// --- its favourite spectrum -----------------------------------------------------------------------
+// --- a spectrum that moves it -----------------------------------------------------------------------
 
 function filter({ filter: found, filter_pending: pending, feature }) {
   $("filter-card").hidden = !found?.frequencies?.length && !pending;
@@ -88,23 +106,26 @@ async function later(feature) {
   }
 }
 
-function curve({ frequencies, power }) {
+function curve({ frequencies, power, untrained }) {
   const [width, height, left, bottom] = [440, 150, 6, 26];
-  const low = Math.min(...power);
+  const low = Math.min(...power, ...(untrained ?? []));
   const high = Math.max(...power);
   const top = frequencies[frequencies.length - 1];
   const x = (f) => left + (f / top) * (width - 2 * left);
   const y = (p) => 8 + (1 - (p - low) / (high - low || 1)) * (height - bottom - 16);
   const strongest = frequencies[power.indexOf(high)];
-  const points = frequencies.map((f, n) => `${x(f).toFixed(1)} ${y(power[n]).toFixed(1)}`).join("L");
+  const along = (values) => frequencies.map((f, n) => `${x(f).toFixed(1)} ${y(values[n]).toFixed(1)}`).join("L");
+  const points = along(power);
   const floor = height - bottom;
   const stepping = [100, 200, 500, 1000, 2000, 5000].find((step) => top / step <= 6) ?? 10000;
   const ticks = [...Array(Math.floor(top / stepping) + 1).keys()].map((n) => n * stepping);
   return svg("svg", {
     viewBox: `0 0 ${width} ${height}`, role: "img", class: "filter",
-    "aria-label": `The spectrum that feature ${state.feature} likes best, from 0 to ${count(top)} Hz; strongest at ${count(strongest)} Hz`,
+    "aria-label": `The spectrum of a sound that moves feature ${state.feature}, from 0 to ${count(top)} Hz; strongest at ${count(strongest)} Hz`
+      + (untrained ? `, in the untrained encoder at ${count(frequencies[untrained.indexOf(Math.max(...untrained))])} Hz` : ""),
   },
     svg("path", { class: "area", d: `M${x(frequencies[0]).toFixed(1)} ${floor}L${points}L${x(top).toFixed(1)} ${floor}z` }),
+    untrained && svg("path", { class: "curve untrained", d: `M${along(untrained)}` }),
     svg("path", { class: "curve", d: `M${points}` }),
     svg("line", { class: "axis", x1: left, x2: width - left, y1: floor, y2: floor }),
     ticks.map((f, n) => svg("text", {
