@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from antiphon import audio, datasets
+from antiphon import audio, datasets, decoders
 from antiphon.datasets import Dataset, Track
 from antiphon.pack import pack
 
@@ -197,6 +197,22 @@ def test_a_file_that_crashes_the_decoder_costs_itself(parts, tmp_path):
     check(packed, replace(parts, tracks=tuple(t for t in tracks if t.id != "7")))
     assert not list((tmp_path / "cache").rglob("*.partial"))
     check(pack(parts, 8000, tmp_path / "cache"), parts)  # it is tried again
+
+
+def test_an_index_that_a_killed_process_was_writing_is_removed(parts, tmp_path, monkeypatch):
+    original = decoders._run
+
+    def torn(pool, jobs, *rest):
+        stopped, left = original(pool, jobs, *rest)
+        for job in stopped:
+            (tmp_path / "cache/pack/8000" / f".{job.name}.json.0123.partial").touch()
+        return stopped, left
+
+    monkeypatch.setattr(decoders, "_run", torn)
+    tracks = list(parts.tracks)
+    tracks[7] = replace(tracks[7], path=Deadly(tracks[7].path))
+    pack(replace(parts, tracks=tuple(tracks)), 8000, tmp_path / "cache", workers=2)
+    assert not list((tmp_path / "cache").rglob("*.partial"))
 
 
 def test_threads_do_where_processes_cannot_start(parts, tmp_path, monkeypatch, capsys):

@@ -90,6 +90,9 @@ def _by_processes(
         while left:
             with processes(min(workers, len(left))) as pool:
                 stopped, left = _run(pool, left, workers, work, advance)
+            for job in stopped:  # a process may have been killed while it wrote its index
+                for torn in store.folder.glob(f".{job.name}.json.*.partial"):
+                    torn.unlink(missing_ok=True)
             stopped = [job for job in stopped if not (store.folder / f"{job.name}.json").exists()]
             single = all(len(job.tracks) == 1 for job in stopped)
             if single and workers == 1:  # it was alone, so it is to blame
